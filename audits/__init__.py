@@ -1,0 +1,1 @@
+"""Checks of what was spent and released; filled by later work."""

@@ -1,0 +1,1 @@
+"""The Flower ClientApp: carries a query to the vault and its release back."""

@@ -1,0 +1,1 @@
+"""The hospital's side of the protocol: cohort, gate, ledger, kernels, release."""

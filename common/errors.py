@@ -1,0 +1,37 @@
+"""Errors that a user can mend: one sentence that names the file, the field and the fix."""
+
+from __future__ import annotations
+
+
+class FedwardError(Exception):
+    """Base of every error that fedward raises on purpose."""
+
+
+class InputError(FedwardError):
+    """Input of the user's that cannot be used.
+
+    ``str(error)`` is one sentence a problem: ``<source>: <field> <problem>; <fix>.`` The command
+    line prints it and exits with code 2.
+    """
+
+    def __init__(self, *, source: str, field: str, problem: str, fix: str) -> None:
+        self.source = source
+        self.field = field
+        self.problem = problem
+        self.fix = fix
+        subject = f"{field} " if field else ""
+        super().__init__(f"{source}: {subject}{problem}; {fix}.")
+
+
+class InputErrors(FedwardError):
+    """Several :class:`InputError` of one file, reported together, a line each."""
+
+    def __init__(self, errors: list[InputError]) -> None:
+        if not errors:
+            raise ValueError("InputErrors needs at least one error")
+        self.errors = tuple(errors)
+        super().__init__("\n".join(str(error) for error in errors))
+
+
+class PrivacyRefusal(FedwardError):
+    """Privacy could not be shown to hold, so nothing was computed. Says why in one sentence."""

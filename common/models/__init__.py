@@ -1,0 +1,1 @@
+"""The registry of models that a study may name."""

@@ -1,0 +1,1 @@
+"""Events, accounting, calibration and noise: the only source of a sigma."""

@@ -1,0 +1,1 @@
+"""The study definition: what all sites agree on before anything is computed."""

@@ -1,0 +1,1 @@
+"""The coordinator: drives rounds of queries over a Flower Grid; never imports the client."""

@@ -1,0 +1,1 @@
+"""Sample studies, shipped with the package."""
