@@ -12,7 +12,8 @@ ArmKind = Literal[
 
 
 class _Result(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # JSON has no inf or NaN and would write null, which reads as "not private": refuse them.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Metrics(_Result):
@@ -25,6 +26,8 @@ class Metrics(_Result):
     specificity: float | None
     f1: float | None
     brier: float
+    precision: float | None = None
+    log_loss: float | None = None
 
 
 class Interval(_Result):
@@ -46,7 +49,7 @@ class CalibrationBin(_Result):
 
 
 class RoundPoint(_Result):
-    """The state after one round, mean over seeds."""
+    """The state after one round, mean over seeds (epsilon: the largest of any seed)."""
 
     round: int
     accuracy: float
@@ -66,6 +69,14 @@ class SeedResult(_Result):
     model_digest: str
 
 
+class CrossCheck(_Result):
+    """What the two other accountants say of the epsilon of record; None where one had no answer."""
+
+    prv_low: float | None
+    prv_high: float | None
+    rdp: float
+
+
 class ArmResult(_Result):
     """One row of the table: a way to train, at one epsilon, over all seeds."""
 
@@ -78,10 +89,13 @@ class ArmResult(_Result):
     """Accounted from a site's own share of the noise; the worst seed and site."""
     delta: float | None
     summary: dict[str, Interval]
-    """accuracy, auroc, sensitivity, specificity, f1, brier, worst_site_accuracy, seconds."""
+    """accuracy, auroc, sensitivity, specificity, precision, f1, brier, log_loss,
+    worst_site_accuracy, seconds; a figure that no seed defines is left out."""
     seeds: list[SeedResult]
     rounds: list[RoundPoint]
     calibration: list[CalibrationBin]
+    cross_check: CrossCheck | None = None
+    """Of ``epsilon``, at the worst seed; None for an arm without privacy."""
 
 
 class SiteSummary(_Result):
@@ -117,3 +131,7 @@ class ExperimentResult(_Result):
     command: str
     started: str
     seconds: float
+    threshold: float | None = None
+    """A predicted probability from here on counts as positive; None: not told to the reader."""
+    training_description: str = ""
+    """One sentence on the model and its training, such as "Logistic regression, 40 rounds"."""

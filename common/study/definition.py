@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -238,7 +239,10 @@ class Study(Section):
             )
         return self
 
-    @property
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of the canonical JSON: sorted keys, no spaces, UTF-8."""
         document = self.model_dump(mode="json")

@@ -1,0 +1,35 @@
+"""Arrays that a kernel writes over at every step, kept between calls by each thread.
+
+Fresh arrays of this size come from the kernel as untouched pages, and first touching them costs
+about as much as the arithmetic.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+
+class Scratch(threading.local):
+    """Named arrays of the calling thread. What was in one is lost when its name is asked again.
+
+    Holds the largest size asked for under each name until :meth:`clear`.
+    """
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, NDArray[np.uint8]] = {}
+
+    def array(self, name: str, shape: tuple[int, int], dtype: DTypeLike) -> NDArray[np.floating]:
+        """An array of undefined content, C-contiguous."""
+        size = shape[0] * shape[1] * np.dtype(dtype).itemsize
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.size < size:
+            buffer = self._buffers[name] = np.empty(size, dtype=np.uint8)
+        array: NDArray[np.floating] = buffer[:size].view(dtype).reshape(shape)
+        return array
+
+    def clear(self) -> None:
+        """Free this thread's arrays."""
+        self._buffers.clear()

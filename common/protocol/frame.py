@@ -1,0 +1,123 @@
+"""One binary frame for every transport: a JSON body and named raw arrays, bounded and validated.
+
+Layout: the magic ``FWD1``, the header's length (4 bytes, little endian), the header (canonical
+JSON with the body and each array's name, dtype and shape), then the arrays' bytes in that order
+(C order, little endian). Nothing is pickled, every size is checked before memory is taken, and one
+content has one encoding, so a frame's SHA-256 names it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedward.common.errors import FedwardError
+
+MAGIC = b"FWD1"
+MAX_HEADER_BYTES = 4 * 2**20
+MAX_ARRAY_BYTES = 2**30
+MAX_ARRAYS = 16
+MAX_DIMENSIONS = 4
+DTYPES: Mapping[str, np.dtype[Any]] = {
+    "float64": np.dtype("<f8"),
+    "uint64": np.dtype("<u8"),
+    "int64": np.dtype("<i8"),
+}
+
+
+class FrameError(FedwardError):
+    """Bytes that are not a well-formed frame, or content that may not be framed."""
+
+
+def encode_frame(body: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Frame ``body`` (JSON values only) and ``arrays``; deterministic.
+
+    Raises:
+        FrameError: an array's dtype is not in the closed list, or it holds NaN or infinity.
+    """
+    declared = []
+    buffers = []
+    for name, array in sorted(arrays.items()):
+        dtype = DTYPES.get(array.dtype.name)
+        if dtype is None:
+            raise FrameError(f"array {name!r} has dtype {array.dtype}; allowed: {sorted(DTYPES)}")
+        _refuse_non_finite(name, array)
+        declared.append({"name": name, "dtype": array.dtype.name, "shape": list(array.shape)})
+        buffers.append(np.ascontiguousarray(array, dtype=dtype).tobytes())
+    header = json.dumps(
+        {"arrays": declared, "body": body},
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+        allow_nan=False,
+    ).encode()
+    if len(header) > MAX_HEADER_BYTES:
+        raise FrameError(f"the header takes {len(header)} bytes; at most {MAX_HEADER_BYTES}")
+    return b"".join([MAGIC, len(header).to_bytes(4, "little"), header, *buffers])
+
+
+def decode_frame(frame: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Read back body and (read-only) arrays.
+
+    Raises:
+        FrameError: anything but the exact encoding: wrong magic, sizes out of bounds, unknown
+            dtype, missing or surplus bytes, NaN or infinity.
+    """
+    if len(frame) < 8 or frame[:4] != MAGIC:
+        raise FrameError("not a fedward frame: the magic is missing")
+    size = int.from_bytes(frame[4:8], "little")
+    if size > MAX_HEADER_BYTES or 8 + size > len(frame):
+        raise FrameError(f"the header declares {size} bytes; the frame does not hold them")
+    try:
+        header = json.loads(frame[8 : 8 + size])
+    except (ValueError, RecursionError) as error:
+        raise FrameError("the header is not JSON") from error
+    if not isinstance(header, dict) or set(header) != {"arrays", "body"}:
+        raise FrameError("the header must hold exactly 'arrays' and 'body'")
+    body, declared = header["body"], header["arrays"]
+    if not isinstance(body, dict) or not isinstance(declared, list) or len(declared) > MAX_ARRAYS:
+        raise FrameError(f"the body must be an object and arrays a list of at most {MAX_ARRAYS}")
+    arrays: dict[str, NDArray[Any]] = {}
+    position = 8 + size
+    for item in declared:
+        name, dtype, shape = _declaration(item)
+        if name in arrays:
+            raise FrameError(f"array {name!r} is declared twice")
+        count = math.prod(shape)
+        taken = count * dtype.itemsize
+        if taken > MAX_ARRAY_BYTES or position + taken > len(frame):
+            raise FrameError(f"array {name!r} declares {taken} bytes; the frame does not hold them")
+        array = np.frombuffer(frame, dtype=dtype, count=count, offset=position).reshape(shape)
+        _refuse_non_finite(name, array)
+        arrays[name] = array
+        position += taken
+    if position != len(frame):
+        raise FrameError(f"{len(frame) - position} bytes follow the last array")
+    return body, arrays
+
+
+def _declaration(item: Any) -> tuple[str, np.dtype[Any], tuple[int, ...]]:
+    if not isinstance(item, dict) or set(item) != {"name", "dtype", "shape"}:
+        raise FrameError("an array is declared by exactly name, dtype and shape")
+    name, dtype, shape = item["name"], item["dtype"], item["shape"]
+    if not isinstance(name, str) or not name.isidentifier() or len(name) > 64:
+        raise FrameError("an array's name must be an identifier of at most 64 letters")
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise FrameError(f"array {name!r} has an unknown dtype; allowed: {sorted(DTYPES)}")
+    if (
+        not isinstance(shape, list)
+        or len(shape) > MAX_DIMENSIONS
+        or not all(type(extent) is int and 0 <= extent <= MAX_ARRAY_BYTES for extent in shape)
+    ):
+        raise FrameError(f"array {name!r} has a malformed shape")
+    return name, DTYPES[dtype], tuple(shape)
+
+
+def _refuse_non_finite(name: str, array: NDArray[Any]) -> None:
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise FrameError(f"array {name!r} holds NaN or infinity")

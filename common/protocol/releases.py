@@ -1,0 +1,118 @@
+"""What a vault may answer: a noised, masked sum, its name, or a typed refusal."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, TypeAdapter
+
+from fedward.common.protocol.frame import FrameError, decode_frame, encode_frame
+from fedward.common.protocol.queries import (
+    PROTOCOL,
+    Digest,
+    RunId,
+    SiteName,
+    Wire,
+    validated,
+)
+
+Multiplier = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class RefusalReason(StrEnum):
+    """Why a vault did not answer. Each is decided before any record is read."""
+
+    MALFORMED = "malformed"
+    STUDY_NOT_APPROVED = "study_not_approved"
+    NOT_IN_ROSTER = "not_in_roster"
+    ROSTER_TOO_SMALL = "roster_too_small"
+    ALREADY_ANSWERED = "already_answered"
+    BUDGET_EXCEEDED = "budget_exceeded"
+    NOT_IN_STUDY = "not_in_study"
+    WRONG_SHAPE = "wrong_shape"
+    PRIVACY = "privacy"
+
+
+class ExecutedNoise(Wire):
+    """The noise that was executed for one release, as public constants of the study.
+
+    ``noise_multiplier`` is the guaranteed multiplier of the whole sum, ``share_multiplier`` that of
+    this site's share alone; ``count`` steps were taken at Poisson rate ``sampling_rate``.
+    """
+
+    noise_multiplier: Multiplier
+    share_multiplier: Multiplier
+    sampling_rate: float = Field(gt=0, le=1)
+    count: int = Field(ge=1)
+
+
+class Identified(Wire):
+    """A site's answer to ``identify``."""
+
+    kind: Literal["identified"] = "identified"
+    protocol: Literal[1] = PROTOCOL
+    site: SiteName
+    run_id: RunId
+    study_digest: Digest
+
+
+class Refusal(Wire):
+    """A site's typed refusal; ``message`` is one sentence and holds nothing about patients."""
+
+    kind: Literal["refusal"] = "refusal"
+    protocol: Literal[1] = PROTOCOL
+    site: SiteName
+    query_digest: Digest
+    reason: RefusalReason = Field(strict=False)
+    message: str = Field(max_length=1000)
+
+
+class SumRelease(Wire):
+    """One site's summand. The array ``total`` is ``[length]`` uint64 in the ring Z/2^64.
+
+    Its unit is ``2**-scale_bits``.
+    ``executed`` is None only in a simulation's baseline without privacy; ``masked`` says whether
+    pairwise masks were added (without them the coordinator sees each site's noised summand).
+    """
+
+    kind: Literal["sum"] = "sum"
+    protocol: Literal[1] = PROTOCOL
+    site: SiteName
+    run_id: RunId
+    study_digest: Digest
+    query_digest: Digest
+    round: int = Field(ge=0)
+    attempt: int = Field(ge=1)
+    executed: ExecutedNoise | None
+    masked: bool
+    scale_bits: int = Field(ge=0, le=62)
+
+
+Answer = Annotated[Identified | Refusal | SumRelease, Field(discriminator="kind")]
+_ANSWER: TypeAdapter[Answer] = TypeAdapter(Answer)
+
+
+def encode_answer(answer: Answer, total: NDArray[np.uint64] | None = None) -> bytes:
+    """Frame an answer; ``total`` goes with a :class:`SumRelease` and with nothing else."""
+    if (total is not None) != isinstance(answer, SumRelease):
+        raise FrameError("a sum release carries exactly the array 'total', other answers none")
+    return encode_frame(answer.model_dump(mode="json"), {} if total is None else {"total": total})
+
+
+def decode_answer(frame: bytes) -> tuple[Answer, NDArray[np.uint64] | None]:
+    """Parse and validate an answer.
+
+    Raises:
+        FrameError: malformed bytes, unknown fields, or arrays that do not go with the kind.
+    """
+    body, arrays = decode_frame(frame)
+    answer = validated(_ANSWER, body, "answer")
+    if set(arrays) != ({"total"} if isinstance(answer, SumRelease) else set()):
+        raise FrameError("a sum release carries exactly the array 'total', other answers none")
+    total = arrays.get("total")
+    if total is not None and (total.dtype != np.uint64 or total.ndim != 1):
+        raise FrameError("'total' must be one-dimensional uint64")
+    return answer, total

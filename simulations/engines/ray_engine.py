@@ -1,0 +1,139 @@
+"""Runs a federation over a pool of Ray actors, on this machine or on a cluster.
+
+Each site lives in one actor for the whole run, so its vault, its ledger and its replay protection
+have one owner, as at a hospital. (Flower's own Ray backend gives any client to any actor, and runs
+at most ``min(32, cpus + 4)`` at once.)
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from flwr.app import Message
+from flwr.serverapp import ServerApp
+
+from fedward.client.courier.client_app import make_client_app
+from fedward.common.errors import InputError
+from fedward.simulations.engines.direct_grid import DirectGrid
+from fedward.simulations.engines.in_process_grid import run_client_app
+from fedward.simulations.engines.node_numbers import FIRST_NODE, node_context, site_number_of
+from fedward.simulations.federation import SimulatedSite
+
+
+class SiteActor:
+    """Holds some sites' vaults; the class that Ray makes actors of."""
+
+    def __init__(self) -> None:
+        import torch
+
+        # Actors share the cores; more threads each would only contend.
+        torch.set_num_threads(1)
+        self._vaults: dict[int, Any] = {}
+        self._client_app = make_client_app(
+            lambda context: self._vaults[site_number_of(context)].answer
+        )
+        self._sites = 0
+
+    def open(self, sites: dict[int, SimulatedSite], total: int) -> None:
+        """Build the vaults of a new run; those of the last run are dropped."""
+        self._vaults = {number: site.vault() for number, site in sites.items()}
+        self._sites = total
+
+    def execute(self, messages: Sequence[Message]) -> list[Message]:
+        """Run messages for this actor's sites."""
+        return [
+            run_client_app(
+                self._client_app,
+                message,
+                node_context(message.metadata.dst_node_id - FIRST_NODE, sites=self._sites),
+            )
+            for message in messages
+        ]
+
+
+class RayGrid(DirectGrid):
+    """A Grid whose nodes live in Ray actors; replies come back in the order actors finish."""
+
+    def __init__(self, actors: Sequence[Any], *, sites: int) -> None:
+        super().__init__(sites=sites)
+        self._actors = actors
+
+    def execute(self, messages: Sequence[Message]) -> Iterable[Message]:
+        """Give every actor its sites' messages at once and collect what is ready."""
+        import ray
+
+        batches: dict[int, list[Message]] = {}
+        for message in messages:
+            number = message.metadata.dst_node_id - FIRST_NODE
+            batches.setdefault(number % len(self._actors), []).append(message)
+        pending = [self._actors[index].execute.remote(batch) for index, batch in batches.items()]
+        while pending:
+            ready, pending = ray.wait(pending, num_returns=1)
+            yield from ray.get(ready[0])
+
+
+class RayEngine:
+    """A Ray actor pool, kept for all runs of an experiment.
+
+    ``address`` joins a running cluster ("auto", or host:port), on whose machines fedward must be
+    installed alike; None starts Ray here. ``actors`` defaults to one per CPU that Ray reports.
+    """
+
+    name = "ray"
+
+    def __init__(self, *, address: str | None = None, actors: int | None = None) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        try:
+            import ray
+        except ImportError as error:
+            raise InputError(
+                source="--engine ray",
+                field="",
+                problem="needs Ray, which is not installed",
+                fix="install the extra with: pip install 'fedward[ray]'",
+            ) from error
+        self._ray: Any = ray
+        self._started = not self._ray.is_initialized()
+        if self._started:
+            try:
+                self._ray.init(
+                    address=address,
+                    include_dashboard=False if address is None else None,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
+            except (ConnectionError, ValueError, RuntimeError) as error:
+                raise InputError(
+                    source="--ray-address",
+                    field=str(address),
+                    problem="cannot be reached",
+                    fix="start the cluster with `ray start --head`, or leave the option out",
+                ) from error
+        count = actors or max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+        actor = self._ray.remote(num_cpus=1)(SiteActor)
+        self._actors: list[Any] = [actor.remote() for _ in range(count)]
+
+    def run(self, server_app: ServerApp, sites: Sequence[SimulatedSite]) -> None:
+        """Deal the sites to the actors and run the app against them."""
+        shares: list[dict[int, SimulatedSite]] = [{} for _ in self._actors]
+        for number, site in enumerate(sites):
+            shares[number % len(self._actors)][number] = site
+        self._ray.get(
+            [
+                actor.open.remote(share, len(sites))
+                for actor, share in zip(self._actors, shares, strict=True)
+            ]
+        )
+        RayGrid(self._actors, sites=len(sites)).serve(server_app)
+
+    def close(self) -> None:
+        """End the actors, and Ray if this engine started it."""
+        for actor in self._actors:
+            self._ray.kill(actor)
+        self._actors = []
+        if self._started:
+            self._ray.shutdown()

@@ -1,0 +1,143 @@
+"""An experiment: every arm at every seed, from its settings to the result that a report shows."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from fedward.common.study.definition import DistributedTraining, LocalTraining, Study
+from fedward.simulations.arms import Arm, arms_of
+from fedward.simulations.federation import Engine
+from fedward.simulations.hospitals.hospital import Hospitals
+from fedward.simulations.results import ArmResult, ExperimentResult, SiteSummary
+from fedward.simulations.run_folder import ExperimentSettings, FinishedSeed, RunFolder
+from fedward.simulations.seed_run import OnProgress, SplitHospitals, plan_of, run_seed
+from fedward.simulations.summaries import build_arm
+
+LIBRARIES = ("fedward", "flwr", "torch", "opacus", "dp-accounting", "numpy", "scikit-learn")
+
+
+def data_digest(hospitals: Hospitals) -> str:
+    """SHA-256 over every hospital's name, rows and outcomes."""
+    digest = hashlib.sha256()
+    for hospital in hospitals.sites:
+        digest.update(f"{hospital.name}:{hospital.cohort.features.shape}".encode())
+        for array in (hospital.cohort.features, hospital.cohort.target, hospital.cohort.offsets):
+            digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def checked_arms(study: Study, *, epsilons: Sequence[float], sites: int) -> tuple[Arm, ...]:
+    """All arms, each with a plan that meets its epsilon; raises before anything is run.
+
+    Raises:
+        PrivacyRefusal: no noise meets one of the epsilons, or the accountants disagree.
+    """
+    arms = arms_of(study, epsilons=epsilons)
+    for arm in arms:
+        if arm.protected:
+            plan_of(arm, sites=sites)
+    return arms
+
+
+def run_experiment(
+    settings: ExperimentSettings,
+    hospitals: Hospitals,
+    arms: Sequence[Arm],
+    *,
+    engine: Engine,
+    folder: RunFolder,
+    notes: Sequence[str],
+    on_progress: OnProgress,
+) -> ExperimentResult:
+    """Run every arm at every seed; what the folder holds already is read back."""
+    started = time.perf_counter()
+    study = settings.study
+    splits = {seed: SplitHospitals.of(hospitals, study, seed=seed) for seed in settings.seeds}
+    finished: dict[str, list[FinishedSeed]] = {arm.key: [] for arm in arms}
+    for arm in arms:
+        for seed, split in splits.items():
+            done = folder.finished(arm.key, seed)
+            if done is None:
+                done = run_seed(
+                    arm,
+                    split,
+                    seed=seed,
+                    engine=engine,
+                    folder=folder,
+                    insecure_noise_seed=settings.insecure_noise_seed,
+                    on_progress=on_progress,
+                )
+                folder.finish(arm.key, seed, done)
+            finished[arm.key].append(done)
+    return ExperimentResult(
+        study_name=study.about.name,
+        study_title=study.about.title,
+        study_digest=study.digest,
+        data_description=hospitals.description,
+        engine=engine.name,
+        seeds=list(settings.seeds),
+        sites=_site_summaries(splits[settings.seeds[0]]),
+        arms=[_summarised(arm, finished[arm.key]) for arm in arms],
+        privacy_unit=study.cohort.privacy_unit,
+        delta=study.privacy.delta,
+        clip=study.privacy.clip,
+        colluding=study.privacy.colluding,
+        insecure_noise_seed=settings.insecure_noise_seed,
+        notes=list(notes),
+        versions={"python": platform.python_version()}
+        | {library: version(library) for library in LIBRARIES},
+        command=settings.command,
+        started=settings.started,
+        seconds=time.perf_counter() - started,
+        threshold=study.evaluation.threshold,
+        training_description=training_description(study),
+    )
+
+
+def training_description(study: Study) -> str:
+    """Say in one sentence how the study trains."""
+    training, model = study.training, study.model.name.replace("_", " ").capitalize()
+    if isinstance(training, LocalTraining):
+        return (
+            f"{model}, {training.rounds} rounds of {training.epochs} local epochs, "
+            f"combined by {training.combine}."
+        )
+    batches = "full batches"
+    if isinstance(training, DistributedTraining) and training.batch == "poisson":
+        batches = f"Poisson batches (rate {training.sampling_rate:g})"
+    return f"{model}, {training.rounds} rounds of one step each over {batches}."
+
+
+def _summarised(arm: Arm, finished: Sequence[FinishedSeed]) -> ArmResult:
+    epsilons = [seed.epsilon for seed in finished if seed.epsilon is not None]
+    alone = [seed.epsilon_alone for seed in finished if seed.epsilon_alone is not None]
+    worst = max(finished, key=lambda seed: seed.epsilon or 0.0)
+    return build_arm(
+        kind=arm.kind,
+        label=arm.label,
+        seeds=[seed.result for seed in finished],
+        rounds=[seed.rounds for seed in finished],
+        predictions=[seed.predictions for seed in finished],
+        bins=arm.study.evaluation.calibration_bins,
+        target_epsilon=arm.target_epsilon,
+        epsilon=max(epsilons, default=None),
+        epsilon_alone=max(alone, default=None),
+        delta=arm.study.privacy.delta if arm.protected else None,
+        cross_check=worst.cross_check,
+    )
+
+
+def _site_summaries(split: SplitHospitals) -> list[SiteSummary]:
+    return [
+        SiteSummary(
+            name=name,
+            training_patients=cohort.patient_count,
+            held_out_patients=split.held_out[name].patient_count,
+            training_positive_share=float(cohort.target.mean()),
+        )
+        for name, cohort in split.training.items()
+    ]

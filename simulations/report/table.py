@@ -1,0 +1,86 @@
+"""The experiment's table on the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fedward.simulations.report.arms import STYLES
+from fedward.simulations.report.numbers import UNDEFINED, epsilon, half_width, seconds
+from fedward.simulations.results import ArmResult, ExperimentResult, Interval
+
+FULL_WIDTH = 96
+"""Columns from which every figure has room for its interval; below, accuracy alone keeps it."""
+
+HEADINGS = ("accuracy", "AUROC", "sens. spec. F1", "worst site", "ε, ε alone", "seconds")
+NARROW_HEADINGS = ("accuracy", "AUROC", "sens.\nspec. F1", "worst\nsite", "ε,\nε alone", "sec.")
+
+INSECURE = (
+    "The privacy noise came from a fixed seed ({seed}) and can be reproduced: "
+    "no privacy guarantee holds."
+)
+
+
+def print_table(result: ExperimentResult, console: Console) -> None:
+    """Print one row for each arm; in red first, if so, that the noise was reproducible."""
+    if result.insecure_noise_seed is not None:
+        console.print(Text(INSECURE.format(seed=result.insecure_noise_seed), style="bold red"))
+    full = console.width >= FULL_WIDTH
+    table = Table(title=Text(result.study_title), box=None, header_style="bold", pad_edge=False)
+    table.add_column("model", overflow="fold", ratio=1, min_width=16)
+    for name in HEADINGS if full else NARROW_HEADINGS:
+        table.add_column(name, justify="right", no_wrap=True)
+    before: bool | None = None
+    for arm in result.arms:
+        private = STYLES[arm.kind].private
+        if before is not None and private != before:
+            table.add_section()
+        before = private
+        table.add_row(*_cells(arm, full=full))
+    console.print(table)
+    console.print(Text(_caption(result), style="dim"))
+
+
+def _cells(arm: ArmResult, *, full: bool) -> tuple[Text, ...]:
+    figures = arm.summary
+    shares = (figures.get(name) for name in ("sensitivity", "specificity", "f1"))
+    duration = figures.get("seconds")
+    return (
+        Text(arm.label.replace("ε = ", "ε=")),
+        Text(_figure(figures.get("accuracy"), interval_shown=True)),
+        Text(_figure(figures.get("auroc"), interval_shown=full)),
+        Text(" ".join(_share(share.mean if share else None, 2) for share in shares)),
+        Text(_figure(figures.get("worst_site_accuracy"), interval_shown=full)),
+        Text(UNDEFINED if arm.epsilon is None else _both_epsilons(arm)),
+        Text(seconds(duration.mean if duration else None)),
+    )
+
+
+def _both_epsilons(arm: ArmResult) -> str:
+    return f"{epsilon(arm.epsilon)}, {epsilon(arm.epsilon_alone)}"
+
+
+def _figure(interval: Interval | None, *, interval_shown: bool = True) -> str:
+    if interval is None:
+        return UNDEFINED
+    half = half_width(interval) if interval_shown else None
+    mean = _share(interval.mean, 3)
+    return mean if half is None else f"{mean} ±{_share(half, 3)}"
+
+
+def _share(value: float | None, digits: int) -> str:
+    """Without the leading zero, to fit a terminal."""
+    return UNDEFINED if value is None else f"{value:.{digits}f}".removeprefix("0")
+
+
+def _caption(result: ExperimentResult) -> str:
+    count = len(result.seeds)
+    if count < 2:
+        spread = "One seed, so no confidence interval."
+    else:
+        spread = f"Mean over {count} seeds ± half of the 95 % Student t interval."
+    return (
+        f"{spread} Delta {result.delta:g}. ε holds when at most {result.colluding} of "
+        f"{len(result.sites)} hospitals cheat, ε alone when all others do."
+    )

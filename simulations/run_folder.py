@@ -1,0 +1,201 @@
+"""A run's folder: its settings, the trainings under way, and the seeds that are done."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from fedward.common.errors import InputError
+from fedward.common.study.definition import Study
+from fedward.server.training.checkpoints import CheckpointFolder
+from fedward.server.training.state import TrainingState
+from fedward.simulations.results import CrossCheck, RoundPoint, SeedResult
+
+SETTINGS = "experiment.json"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+
+class ExperimentSettings(BaseModel):
+    """What a run was asked to do; enough to continue it.
+
+    ``data_digest`` names the hospitals' exact patients, so that a run is never continued on other
+    data than it began with.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["fedward-run-1"] = "fedward-run-1"
+    study: Study
+    study_source: str
+    data_folder: str | None
+    sites: int | None
+    data_digest: str
+    epsilons: tuple[float, ...]
+    seeds: tuple[int, ...]
+    insecure_noise_seed: int | None
+    command: str
+    started: str
+
+
+class FinishedSeed(BaseModel):
+    """One seed of one arm, complete: what the report needs of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    result: SeedResult
+    rounds: list[RoundPoint]
+    target: list[float]
+    probability: list[float]
+    epsilon: float | None
+    epsilon_alone: float | None
+    cross_check: CrossCheck | None
+
+    @property
+    def predictions(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Outcomes and predicted probabilities as arrays."""
+        return np.array(self.target), np.array(self.probability)
+
+
+class RunFolder:
+    """``runs/<name>``: refuses to be mixed with another run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, root: Path, name: str, settings: ExperimentSettings) -> Self:
+        """Make the folder of a new run.
+
+        Raises:
+            InputError: the name is not a plain folder name, or a folder of that name exists.
+        """
+        check_new_run(root, name)
+        path = root / name
+        path.mkdir(parents=True)
+        folder = cls(path)
+        folder._write(path / SETTINGS, settings.model_dump_json(indent=1))
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> tuple[Self, ExperimentSettings]:
+        """Open the folder of an interrupted run.
+
+        Raises:
+            InputError: there is no run in it, or its settings cannot be read.
+        """
+        settings_path = path / SETTINGS
+        try:
+            settings = ExperimentSettings.model_validate_json(settings_path.read_text("utf-8"))
+        except OSError as error:
+            raise InputError(
+                source=str(path),
+                field="",
+                problem=f"holds no run to resume: {SETTINGS} cannot be read",
+                fix="name the folder that an interrupted `fedward simulate` told you",
+            ) from error
+        except ValidationError as error:
+            raise InputError(
+                source=str(settings_path),
+                field="",
+                problem="is damaged or was written by another version",
+                fix="start the run anew under another --name",
+            ) from error
+        return cls(path), settings
+
+    def checkpoints(self, arm: str, seed: int, part: str) -> CheckpointFolder:
+        """Return where one training is kept between rounds."""
+        return CheckpointFolder(self._points_path(arm, seed, part).parent)
+
+    def add_point(self, arm: str, seed: int, part: str, point: RoundPoint) -> None:
+        """Append one round's evaluation to its training."""
+        path = self._points_path(arm, seed, part)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            # The newline goes first, so that a line torn by a kill spoils no other.
+            file.write(f"\n{point.model_dump_json()}")
+
+    def points(self, arm: str, seed: int, part: str) -> list[RoundPoint]:
+        """Return a training's evaluations by round; a round repeated after a kill counts once."""
+        text = self._points_path(arm, seed, part).read_text("utf-8")
+        points = [point for line in text.splitlines() if (point := _point_of(line))]
+        return sorted({point.round: point for point in points}.values(), key=lambda p: p.round)
+
+    def finished(self, arm: str, seed: int) -> FinishedSeed | None:
+        """Return a seed that is done, or None."""
+        path = self._seed_path(arm, seed)
+        if not path.exists():
+            return None
+        try:
+            return FinishedSeed.model_validate_json(path.read_text("utf-8"))
+        except ValidationError as error:
+            raise InputError(
+                source=str(path),
+                field="",
+                problem="is damaged",
+                fix="delete it to train this seed again",
+            ) from error
+
+    def finish(self, arm: str, seed: int, finished: FinishedSeed) -> None:
+        """Keep a seed that is done."""
+        path = self._seed_path(arm, seed)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._write(path, finished.model_dump_json())
+
+    def keep_model(self, arm: str, seed: int, state: TrainingState, columns: list[str]) -> None:
+        """Write the trained model as plain arrays: ``models/<arm>-seed-<seed>.npz``."""
+        path = self.path / "models" / f"{arm}-seed-{seed}.npz"
+        path.parent.mkdir(exist_ok=True)
+        beside = path.with_name(path.name + ".new")
+        with beside.open("wb") as file:
+            np.savez(
+                file,
+                parameters=state.model_parameters,
+                center=state.center,
+                scale=state.scale,
+                columns=np.array(columns),
+            )
+        os.replace(beside, path)
+
+    def _points_path(self, arm: str, seed: int, part: str) -> Path:
+        return self.path / "trainings" / arm / f"seed-{seed}" / part / "rounds.jsonl"
+
+    def _seed_path(self, arm: str, seed: int) -> Path:
+        return self.path / "seeds" / arm / f"seed-{seed}.json"
+
+    @staticmethod
+    def _write(path: Path, text: str) -> None:
+        beside = path.with_name(path.name + ".new")
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, path)
+
+
+def check_new_run(root: Path, name: str) -> None:
+    """Refuse a name that is no plain folder name, or that is taken; writes nothing."""
+    if not NAME.fullmatch(name):
+        raise InputError(
+            source="--name",
+            field=repr(name),
+            problem="is no plain folder name",
+            fix="use letters, digits, '.', '_' and '-', at most 100",
+        )
+    if (root / name).exists():
+        raise InputError(
+            source=str(root / name),
+            field="",
+            problem="exists already",
+            fix="choose another --name, or continue that run with --resume",
+        )
+
+
+def _point_of(line: str) -> RoundPoint | None:
+    """One line's round; None for an empty or torn line, whose round was evaluated again."""
+    try:
+        return RoundPoint.model_validate_json(line)
+    except ValidationError:
+        return None

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import pytest
+from rich.console import Console
+
+from fedward.simulations.report.table import print_table
+from fedward.simulations.results import ExperimentResult
+
+Maker = Callable[..., ExperimentResult]
+
+
+def printed(result: ExperimentResult, *, width: int, colour: bool = False) -> str:
+    stream = io.StringIO()
+    console = Console(
+        file=stream, width=width, force_terminal=colour, color_system="standard" if colour else None
+    )
+    print_table(result, console)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_table_fits_and_keeps_every_figure(experiment: Maker, width: int) -> None:
+    result = experiment()
+    text = printed(result, width=width)
+    assert max(len(line) for line in text.splitlines()) <= width
+    assert "…" not in text
+    for arm in result.arms:
+        for name in ("accuracy", "auroc", "worst_site_accuracy"):
+            assert f"{arm.summary[name].mean:.3f}".removeprefix("0") in text
+        if arm.epsilon_alone is not None:
+            assert f"{arm.epsilon_alone:.2f}"[:-1] in text
+
+
+def test_intervals_give_way_on_a_narrow_terminal_but_for_accuracy(experiment: Maker) -> None:
+    result = experiment()
+    rows = len(result.arms)
+    caption = 1
+    assert printed(result, width=140).count("±") == 3 * rows + caption
+    assert printed(result, width=80).count("±") == rows + caption
+
+
+def test_one_seed_has_no_interval(experiment: Maker) -> None:
+    text = printed(experiment(seeds=1), width=140)
+    assert "±" not in text
+    assert "One seed" in text
+
+
+def test_undefined_figures_are_dashes(experiment: Maker) -> None:
+    line = printed(experiment(one_class=True), width=140).splitlines()[2]
+    assert line.startswith("Each hospital alone")
+    assert " - " in line
+
+
+def test_reproducible_noise_is_announced_in_red(experiment: Maker) -> None:
+    text = printed(experiment(insecure=41), width=140, colour=True)
+    first = text.splitlines()[0]
+    assert "no privacy guarantee holds" in first
+    assert "41" in first
+    assert "\x1b[1;31m" in first
+    assert "guarantee" not in printed(experiment(), width=140)
+
+
+def test_markup_in_names_is_text(experiment: Maker) -> None:
+    assert "[red]study[/red]" in printed(experiment(title="[red]study[/red]"), width=140)
