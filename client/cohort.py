@@ -24,12 +24,12 @@ class Cohort:
     offsets: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        rows = self.features.shape[0]
-        if self.features.ndim != 2 or self.target.shape != (rows,):
+        if self.features.ndim != 2 or self.target.shape != self.features.shape[:1]:
             raise ValueError("features must be [rows, columns] and target [rows]")
-        steps = np.diff(self.offsets)
-        if self.offsets.ndim != 1 or self.offsets[0] != 0 or self.offsets[-1] != rows:
+        ends = [*self.offsets[:1], *self.offsets[-1:]] if self.offsets.ndim == 1 else []
+        if ends != [0, len(self.target)]:
             raise ValueError("offsets must run from 0 to the number of rows")
+        steps = np.diff(self.offsets)
         if steps.size and steps.min() < 1:
             raise ValueError("every patient needs at least one row")
         for array in (self.features, self.target, self.offsets):
@@ -43,7 +43,12 @@ class Cohort:
         target: NDArray[np.float64],
         patients: NDArray[np.int64],
     ) -> Self:
-        """Group rows by ``patients`` (any integers, any order); each keeps its row order."""
+        """Group rows by ``patients`` (any integers, any order); each keeps its row order.
+
+        ``features``, ``target`` and ``patients`` have one entry a row; ValueError otherwise.
+        """
+        if not len(features) == len(target) == len(patients):
+            raise ValueError("features, target and patients must have one entry a row")
         order = np.argsort(patients, kind="stable")
         _, counts = np.unique(patients, return_counts=True)
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 
 class FedwardError(Exception):
     """Base of every error that fedward raises on purpose."""
@@ -22,6 +25,13 @@ class InputError(FedwardError):
         subject = f"{field} " if field else ""
         super().__init__(f"{source}: {subject}{problem}; {fix}.")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception is pickled by its message alone, which is not what makes this one.
+        again = partial(
+            InputError, source=self.source, field=self.field, problem=self.problem, fix=self.fix
+        )
+        return again, ()
+
 
 class InputErrors(FedwardError):
     """Several :class:`InputError` of one file, reported together, a line each."""
@@ -31,6 +41,9 @@ class InputErrors(FedwardError):
             raise ValueError("InputErrors needs at least one error")
         self.errors = tuple(errors)
         super().__init__("\n".join(str(error) for error in errors))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return InputErrors, (list(self.errors),)
 
 
 class PrivacyRefusal(FedwardError):

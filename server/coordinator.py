@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from flwr.serverapp import Grid
 
+from fedward.common.privacy.plan import SCALER_CLIP
 from fedward.common.protocol.queries import GradientSumQuery, LocalUpdateQuery, MomentsQuery
 from fedward.common.study.definition import LocalTraining, Study
 from fedward.common.study.dimensions import Dimensions, study_model
@@ -90,9 +92,8 @@ def coordinate(
 def _scaler(
     rounds: SumRounds, study: Study, options: RunOptions
 ) -> tuple[Scaler, tuple[ReleaseRecord, ...]]:
-    columns = Dimensions.of(study).columns
     if study.scaling.method == "public_range":
-        return Scaler.identity(columns), ()
+        return Scaler.identity(study, columns=Dimensions.of(study).columns), ()
     query = MomentsQuery(
         run_id=options.run_id,
         study_digest=study.digest,
@@ -101,7 +102,11 @@ def _scaler(
         attempt=1,
     )
     summed = rounds.ask(query, {})
-    return scaler_from_moments(summed.total, study), summed.records
+    # Every site adds its share, so all of them together make more noise than is guaranteed.
+    executed = summed.records[0].executed
+    deviation = executed.share_multiplier * math.sqrt(len(rounds.roster)) if executed else 0.0
+    scaler = scaler_from_moments(summed.total, study, noise_deviation=deviation * SCALER_CLIP)
+    return scaler, summed.records
 
 
 def _initial_state(

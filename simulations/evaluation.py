@@ -32,7 +32,8 @@ class Predictions:
 
 def predict_patients(state: TrainingState, study: Study, cohort: Cohort) -> Predictions:
     """Predict each patient: the mean probability of its rows, against its majority outcome."""
-    features = Scaler(center=state.center, scale=state.scale).apply(cohort.features)
+    scaler = Scaler(center=state.center, scale=state.scale, feature_clip=study.scaling.feature_clip)
+    features = scaler.apply(cohort.features)
     by_row = study_model(study).predict(state.model_parameters, features)
     rows = np.diff(cohort.offsets)
     probability = np.add.reduceat(by_row, cohort.offsets[:-1]) / rows

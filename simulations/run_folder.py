@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Literal, Self
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fedward.common.errors import InputError
+from fedward.common.study.columns import design_columns
 from fedward.common.study.definition import Study
 from fedward.server.training.checkpoints import CheckpointFolder
 from fedward.server.training.state import TrainingState
@@ -147,7 +147,7 @@ class RunFolder:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._write(path, finished.model_dump_json())
 
-    def keep_model(self, arm: str, seed: int, state: TrainingState, columns: list[str]) -> None:
+    def keep_model(self, arm: str, seed: int, state: TrainingState, study: Study) -> None:
         """Write the trained model as plain arrays: ``models/<arm>-seed-<seed>.npz``."""
         path = self.path / "models" / f"{arm}-seed-{seed}.npz"
         path.parent.mkdir(exist_ok=True)
@@ -158,9 +158,10 @@ class RunFolder:
                 parameters=state.model_parameters,
                 center=state.center,
                 scale=state.scale,
-                columns=np.array(columns),
+                feature_clip=study.scaling.feature_clip,
+                columns=np.array([column.name for column in design_columns(study)]),
             )
-        os.replace(beside, path)
+        beside.replace(path)
 
     def _points_path(self, arm: str, seed: int, part: str) -> Path:
         return self.path / "trainings" / arm / f"seed-{seed}" / part / "rounds.jsonl"
@@ -172,7 +173,7 @@ class RunFolder:
     def _write(path: Path, text: str) -> None:
         beside = path.with_name(path.name + ".new")
         beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
+        beside.replace(path)
 
 
 def check_new_run(root: Path, name: str) -> None:

@@ -14,8 +14,7 @@ from fedward.client.vault.gate import SitePolicy
 from fedward.client.vault.protection import PlannedProtection, Protection
 from fedward.common.privacy.accounting import AccountedEpsilon, cross_checked_epsilon, epsilon_of
 from fedward.common.privacy.plan import PrivacyPlan, plan_for
-from fedward.common.study.columns import design_columns
-from fedward.common.study.definition import LocalTraining, Study
+from fedward.common.study.definition import Study
 from fedward.common.study.dimensions import Dimensions
 from fedward.server.coordinator import CompletedRun, RunOptions
 from fedward.server.training.state import TrainingState
@@ -32,6 +31,7 @@ from fedward.simulations.hospitals.holdout import concatenate, split_holdout
 from fedward.simulations.hospitals.hospital import Hospitals
 from fedward.simulations.results import CrossCheck, Metrics, RoundPoint, SeedResult
 from fedward.simulations.run_folder import FinishedSeed, RunFolder
+from fedward.simulations.spending import spent_after
 from fedward.simulations.summaries import mean_rounds, metrics_of
 from fedward.simulations.unprotected import Unprotected
 
@@ -83,17 +83,6 @@ class _Training:
     cohorts: Mapping[str, Cohort]
     plan: PrivacyPlan | None
 
-    def spent(self, *, rounds: int) -> float | None:
-        """Epsilon of the scaler and this many rounds; None without privacy."""
-        if self.plan is None:
-            return None
-        training = self.study.training
-        steps = training.steps_per_round if isinstance(training, LocalTraining) else 1
-        events = [self.plan.scaler.event()] if self.plan.scaler else []
-        if rounds:
-            events.append(self.plan.training.event(rounds * steps))
-        return epsilon_of(events, delta=self.plan.accounting_delta)
-
 
 def run_seed(
     arm: Arm,
@@ -112,17 +101,26 @@ def run_seed(
     points: list[list[RoundPoint]] = []
     runs: list[CompletedRun] = []
     trainings = _trainings(arm, split)
-    started = time.perf_counter()
+    seconds = 0.0
     for training in trainings:
         checkpoints = folder.checkpoints(arm.key, seed, training.part)
 
-        def on_round(state: TrainingState, training: _Training = training) -> None:
-            spent = training.spent(rounds=state.round)
+        watching: list[float] = []
+
+        def on_round(
+            state: TrainingState,
+            training: _Training = training,
+            watching: list[float] = watching,
+        ) -> None:
+            began = time.perf_counter()
+            spent = spent_after(training.plan, training.study, rounds=state.round)
             if state.round:
                 point = round_point(state, training.study, held_out, epsilon=spent)
                 folder.add_point(arm.key, seed, training.part, point)
             on_progress(Progress(arm=arm, seed=seed, round=state.round, epsilon=spent))
+            watching.append(time.perf_counter() - began)
 
+        started = time.perf_counter()
         run = train(
             training.study,
             _simulated_sites(arm, training, insecure_noise_seed=insecure_noise_seed),
@@ -135,6 +133,8 @@ def run_seed(
             checkpoints=checkpoints,
             on_round=on_round,
         )
+        # What the simulation looks at after each round is no part of training.
+        seconds += time.perf_counter() - started - sum(watching)
         runs.append(run)
         points.append(folder.points(arm.key, seed, training.part))
         on_everyone.append(predict_patients(run.state, training.study, held_out))
@@ -144,10 +144,8 @@ def run_seed(
         for site, cohort in judged.items():
             if cohort.patient_count:
                 by_site[site] = predict_patients(run.state, training.study, cohort)
-    seconds = time.perf_counter() - started
     if arm.grouping != "alone":
-        columns = [column.name for column in design_columns(arm.study)]
-        folder.keep_model(arm.key, seed, runs[0].state, columns)
+        folder.keep_model(arm.key, seed, runs[0].state, arm.study)
     accounted = _accounted(trainings[0], runs[0]) if trainings[0].plan else None
     threshold = arm.study.evaluation.threshold
     overall = [metrics_of(p.target, p.probability, threshold=threshold) for p in on_everyone]

@@ -187,9 +187,9 @@ def _run(
 
 
 def _load(name_or_path: str) -> tuple[Study, Path]:
-    from fedward.common.study.loading import load_study, study_path
+    from fedward.common.study.loading import find_study, load_study
 
-    path = study_path(name_or_path)
+    path = find_study(name_or_path)
     return load_study(path), path
 
 

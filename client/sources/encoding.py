@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from fedward.client.cohort import Cohort
+from fedward.client.sources.cells import CellReader, Column
 from fedward.common.errors import InputError
 from fedward.common.study.columns import (
     MISSING_CATEGORY,
@@ -25,9 +25,6 @@ from fedward.common.study.definition import (
     Target,
 )
 from fedward.common.study.recorded_values import NUMBER, same_value_key
-from fedward.common.toml_documents import suggestion
-
-LINES_SHOWN = 3
 
 
 def encode_table(
@@ -51,7 +48,7 @@ def encode_table(
     does not allow: a column that is absent, no number, "nan" or "inf", an unknown category, a
     missing target, patient or feature that may not be missing, no patient left, too many.
     """
-    reader = _Reader(table, source, dict(rename or {}))
+    reader = CellReader(table, source, dict(rename or {}))
     reader = reader.keeping(_complete_rows(study, reader))
     if not len(reader.table):
         raise InputError(
@@ -88,59 +85,11 @@ def scale_to_range(feature: NumericFeature, values: NDArray[np.float64]) -> NDAr
     clamped = np.clip(values, low, high)
     # In halves, because high - low may overflow; clipped, because rounding may pass 1 by an ulp.
     middle, half = low / 2 + high / 2, high / 2 - low / 2
-    return np.clip((clamped - middle) / half, -1.0, 1.0)
+    scaled: NDArray[np.float64] = np.clip((clamped - middle) / half, -1.0, 1.0)
+    return scaled
 
 
-@dataclass(frozen=True)
-class _Column:
-    """One column of the table: text where present, and a mask of what is missing."""
-
-    field: str
-    text: NDArray[np.object_]
-    missing: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """A table, and what is needed to speak of its cells."""
-
-    table: pd.DataFrame
-    source: str
-    rename: Mapping[str, str]
-
-    def column(self, name: str) -> _Column:
-        local = self.rename.get(name, name)
-        field = f"column {local!r}"
-        if local not in self.table.columns:
-            raise InputError(
-                source=self.source,
-                field=field,
-                problem="is not in the file",
-                fix=suggestion(local, map(str, self.table.columns)),
-            )
-        series = self.table[local]
-        text = series.to_numpy(dtype=object)
-        return _Column(field, text, series.isna().to_numpy(dtype=np.bool_))
-
-    def keeping(self, rows: NDArray[np.bool_]) -> _Reader:
-        return _Reader(self.table.loc[rows], self.source, self.rename)
-
-    def refuse(
-        self, column: _Column, bad: NDArray[np.bool_], *, problem: str, fix: str
-    ) -> InputError:
-        """An error about the cells of a column at ``bad``, by the first few lines."""
-        places = self.table.index[bad]
-        word = str(self.table.index.name or "row")
-        shown = ", ".join(str(place) for place in places[:LINES_SHOWN])
-        more = len(places) - LINES_SHOWN
-        lines = f"{word}{'s' * (len(places) > 1)} {shown}"
-        lines += f" and {more} more" if more > 0 else ""
-        return InputError(
-            source=self.source, field=column.field, problem=f"{problem} ({lines})", fix=fix
-        )
-
-
-def _complete_rows(study: Study, reader: _Reader) -> NDArray[np.bool_]:
+def _complete_rows(study: Study, reader: CellReader) -> NDArray[np.bool_]:
     complete = np.ones(len(reader.table), dtype=np.bool_)
     for feature in study.features:
         if feature.missing == "drop_row":
@@ -148,7 +97,7 @@ def _complete_rows(study: Study, reader: _Reader) -> NDArray[np.bool_]:
     return complete
 
 
-def _encode_feature(feature: Feature, reader: _Reader, index: int) -> NDArray[np.float64]:
+def _encode_feature(feature: Feature, reader: CellReader, index: int) -> NDArray[np.float64]:
     column = reader.column(feature.name)
     if feature.missing == "refuse" and column.missing.any():
         other = "midpoint" if isinstance(feature, NumericFeature) else "own_category"
@@ -165,10 +114,10 @@ def _encode_feature(feature: Feature, reader: _Reader, index: int) -> NDArray[np
 
 
 def _encode_numbers(
-    feature: NumericFeature, column: _Column, reader: _Reader
+    feature: NumericFeature, column: Column, reader: CellReader
 ) -> NDArray[np.float64]:
     present = ~column.missing
-    values, positions = _distinct(column)
+    values, positions = column.distinct()
     numbers = np.array([_number(value) for value in values], dtype=np.float64)
     wrong = ~np.isfinite(numbers)
     if wrong.any():
@@ -181,23 +130,23 @@ def _encode_numbers(
             problem=f"holds {_quoted(values[first])}, which is not a finite number",
             fix="correct it, or list it among the file's missing values",
         )
-    encoded = np.zeros(len(present))  # the middle of the range, where missing
+    encoded: NDArray[np.float64] = np.zeros(len(present))  # the middle of the range, where missing
     encoded[present] = scale_to_range(feature, numbers)[positions]
     return encoded
 
 
 def _encode_categories(
-    feature: CategoricalFeature, column: _Column, reader: _Reader
+    feature: CategoricalFeature, column: Column, reader: CellReader
 ) -> NDArray[np.float64]:
     codes = _codes(column, {c: [c] for c in feature.categories}, reader, what="categories")
     categories = categories_of(feature)
     if MISSING_CATEGORY in categories:
         codes[column.missing] = len(categories) - 1
     wanted = [categories.index(category) for category in indicated_categories(feature)]
-    return (codes[:, None] == np.array(wanted)).astype(np.float64)
+    return np.asarray(codes[:, None] == np.array(wanted), dtype=np.float64)
 
 
-def _encode_target(target: Target, reader: _Reader) -> NDArray[np.float64]:
+def _encode_target(target: Target, reader: CellReader) -> NDArray[np.float64]:
     column = reader.column(target.name)
     if column.missing.any():
         raise reader.refuse(
@@ -211,13 +160,13 @@ def _encode_target(target: Target, reader: _Reader) -> NDArray[np.float64]:
 
 
 def _codes(
-    column: _Column, groups: Mapping[str, list[str]], reader: _Reader, *, what: str
+    column: Column, groups: Mapping[str, list[str]], reader: CellReader, *, what: str
 ) -> NDArray[np.int64]:
     """The number of the group that each cell's value is in, -1 where missing."""
     known = {
         same_value_key(value): code for code, group in enumerate(groups.values()) for value in group
     }
-    values, positions = _distinct(column)
+    values, positions = column.distinct()
     found = np.array([known.get(same_value_key(value), -1) for value in values], dtype=np.int64)
     present = np.flatnonzero(~column.missing)
     wrong = found < 0
@@ -238,10 +187,10 @@ def _codes(
     return codes
 
 
-def _patient_ids(reader: _Reader, patient_column: str | None) -> NDArray[np.int64]:
+def _patient_ids(reader: CellReader, patient_column: str | None) -> NDArray[np.int64]:
     if patient_column is None:
         return np.arange(len(reader.table), dtype=np.int64)
-    column = _Reader(reader.table, reader.source, {}).column(patient_column)
+    column = CellReader(reader.table, reader.source, {}).column(patient_column)
     if column.missing.any():
         raise reader.refuse(
             column,
@@ -249,16 +198,7 @@ def _patient_ids(reader: _Reader, patient_column: str | None) -> NDArray[np.int6
             problem="has no value, but says whose record it is",
             fix="fill it in, or remove those records",
         )
-    return _distinct(column)[1]
-
-
-def _distinct(column: _Column) -> tuple[list[str], NDArray[np.int64]]:
-    """Distinct values of the cells that are present, and each such cell's place among them."""
-    codes: dict[str, int] = {}
-    positions = [
-        codes.setdefault(str(cell).strip(), len(codes)) for cell in column.text[~column.missing]
-    ]
-    return list(codes), np.array(positions, dtype=np.int64)
+    return column.distinct()[1]
 
 
 def _number(text: str) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -17,9 +17,11 @@ from fedward.client.sources.encoding import encode_table
 from fedward.client.sources.tables import TableFormat, read_table
 from fedward.common.errors import InputError
 from fedward.common.study.definition import Study
-from fedward.common.toml_documents import parse_toml, raise_all, read_toml_text, suggestion
+from fedward.common.toml_documents import parse_toml, raise_all, read_toml_text
+from fedward.common.validation_messages import suggestion
 
-SiteName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+SITE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+"""What a site may be called; such a name is also safe as the name of a folder."""
 
 
 class FileMapping(TableFormat):
@@ -27,7 +29,7 @@ class FileMapping(TableFormat):
 
     patient: str | None = None
     """Column that tells patients apart; None: each record is a patient of its own."""
-    rename: dict[str, str] = {}
+    rename: dict[str, str] = Field(default_factory=dict)
     """Feature or target of the study = column of the file; the others have the same name."""
 
     def over(self, defaults: FileMapping) -> FileMapping:
@@ -42,7 +44,7 @@ class FileMapping(TableFormat):
 class SiteMapping(FileMapping):
     """One site: its name, its file, and what differs from the defaults."""
 
-    name: SiteName
+    name: str = Field(pattern=SITE_NAME)
     file: str = Field(min_length=1)
 
 

@@ -1,4 +1,4 @@
-"""Delimited text files as tables of text: read strictly, so that a damaged file is never guessed at."""
+"""Delimited text files as tables of text: read strictly, never guessing at a damaged file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import codecs
 import csv
 import difflib
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, BinaryIO, Literal
@@ -15,7 +15,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from fedward.common.errors import InputError
-from fedward.common.toml_documents import suggestion
+from fedward.common.validation_messages import suggestion
 
 MAX_BYTES = 2 * 1024**3
 _PROBE = 64 * 1024
@@ -35,9 +35,9 @@ class TableFormat(BaseModel):
 
 
 def read_table(
-    path: Path, table_format: TableFormat | None = None, *, wanted: Iterable[str] | None = None
+    path: Path, table_format: TableFormat | None = None, *, wanted: Collection[str] | None = None
 ) -> pd.DataFrame:
-    """Read a file as a table of text, missing cells as ``pd.NA``-like nulls.
+    """Read a file as a table of text, missing cells as None.
 
     Blanks at the ends of cells are cut. The index, named "line", is each record's line in the
     file (its last, if quoted cells span several). Only the ``wanted`` columns are kept.
@@ -48,15 +48,17 @@ def read_table(
     """
     table_format = table_format or TableFormat()
     source = str(path)
-    with _opened(path) as file:
-        _check_text(file, source)
-        # A record that is cut off or badly quoted is an error and not a cell.
-        encoding = "utf-8-sig" if table_format.encoding == "utf-8" else table_format.encoding
-        text = io.TextIOWrapper(file, encoding=encoding, newline="")
-        reader = csv.reader(text, delimiter=table_format.delimiter, strict=True)
-        names, records = _header(_records(reader, source), table_format, source)
+    with _records_of(path, table_format) as found:
+        names, records = _header(found, table_format, source)
         keep = _positions(names, wanted, table_format, source)
         return _collect(records, names, keep, table_format, source)
+
+
+def column_names(path: Path, table_format: TableFormat | None = None) -> tuple[str, ...]:
+    """Names of a file's columns; raises what :func:`read_table` raises of its first line."""
+    table_format = table_format or TableFormat()
+    with _records_of(path, table_format) as found:
+        return _header(found, table_format, str(path))[0]
 
 
 Record = tuple[int, list[str]]
@@ -85,6 +87,15 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
+@contextmanager
+def _records_of(path: Path, table_format: TableFormat) -> Iterator[Iterator[Record]]:
+    with _opened(path) as file:
+        _check_text(file, str(path))
+        encoding = "utf-8-sig" if table_format.encoding == "utf-8" else table_format.encoding
+        text = io.TextIOWrapper(file, encoding=encoding, newline="")
+        yield _records(text, table_format.delimiter, str(path))
+
+
 def _check_text(file: BinaryIO, source: str) -> None:
     probe = file.read(_PROBE)
     file.seek(0)
@@ -96,18 +107,21 @@ def _check_text(file: BinaryIO, source: str) -> None:
         raise _error(source, "is empty", "give a CSV file with a line for each record")
 
 
-def _records(reader: Iterator[list[str]], source: str) -> Iterator[Record]:
+def _records(text: Iterable[str], delimiter: str, source: str) -> Iterator[Record]:
     """Records that are not blank, each with its line."""
+    # Strict: a record that is cut off or badly quoted is an error and not a cell.
+    reader = csv.reader(text, delimiter=delimiter, strict=True)
     while True:
-        line = getattr(reader, "line_num", 0) + 1
+        line = reader.line_num + 1
         try:
             cells = next(reader)
         except StopIteration:
             return
         except UnicodeDecodeError as error:
+            line = _undecodable(source, error.encoding)
             raise _error(
                 source,
-                f"is not {error.encoding.upper()} text (after line {line - 1})",
+                f"is not {error.encoding.upper()} text (line {line})",
                 "save it as UTF-8, or name its encoding",
             ) from None
         except csv.Error as error:
@@ -119,7 +133,18 @@ def _records(reader: Iterator[list[str]], source: str) -> Iterator[Record]:
                 source, f"is no CSV file (line {line} holds binary data)", "export it as CSV again"
             )
         if cells and any(cell.strip() for cell in cells):
-            yield getattr(reader, "line_num", line), [cell.strip() for cell in cells]
+            yield reader.line_num, [cell.strip() for cell in cells]
+
+
+def _undecodable(source: str, encoding: str) -> int:
+    """The line that cannot be decoded; the reader, which decodes ahead, cannot tell."""
+    with Path(source).open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode(encoding)
+            except UnicodeDecodeError:
+                return number
+    return 0
 
 
 def _header(
@@ -141,7 +166,7 @@ def _header(
 
 
 def _positions(
-    names: Sequence[str], wanted: Iterable[str] | None, table_format: TableFormat, source: str
+    names: Sequence[str], wanted: Collection[str] | None, table_format: TableFormat, source: str
 ) -> list[int]:
     if wanted is None:
         return list(range(len(names)))

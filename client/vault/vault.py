@@ -137,9 +137,16 @@ class Vault:
             return self._randomness.stream(purpose=purpose, context=json.dumps(place).encode())
 
         if isinstance(query, MomentsQuery):
-            moments = moments_of_patients(self._cohort.features, self._cohort.offsets)
+            moments = moments_of_patients(
+                self._cohort.features, self._cohort.offsets, clip=rules.clip
+            )
             return rules.noised(moments.sum(axis=0), stream_of("noise", 0)), rules.codec.scale_bits
-        cohort = self._scaled_cohort(Scaler(center=arrays["center"], scale=arrays["scale"]))
+        scaler = Scaler(
+            center=arrays["center"],
+            scale=arrays["scale"],
+            feature_clip=study.scaling.feature_clip,
+        )
+        cohort = self._scaled_cohort(scaler)
         model = study_model(study)
         parameters = np.array(arrays["parameters"])
         if isinstance(query, LocalUpdateQuery) and isinstance(study.training, LocalTraining):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
@@ -74,7 +75,7 @@ class Mlp(BinaryClassifier):
         widths = (self.columns, *self.options.hidden, 1)
         layers: list[Layer] = []
         start = 0
-        for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
+        for inputs, outputs in pairwise(widths):
             layers.append(Layer(inputs, outputs, start))
             start = layers[-1].stop
         return tuple(layers)

@@ -33,7 +33,8 @@ class ModelOptions(BaseModel):
 class ModelFamily(Protocol):
     """A model of known shape, without parameters; those are one flat float64 vector beside it.
 
-    Rows are independent: the output for a row depends on that row and the parameters alone.
+    Immutable and hashable. Rows are independent: the output for a row depends on that row and the
+    parameters alone.
     """
 
     @property
@@ -46,6 +47,8 @@ class ModelFamily(Protocol):
         """Length of the flat parameter vector."""
         ...
 
+    def __hash__(self) -> int: ...
+
     def initial(self, seed: int) -> NDArray[np.float64]:
         """Starting parameters ``[parameter_count]``, the same for the same seed. No torch."""
         ...
@@ -53,7 +56,7 @@ class ModelFamily(Protocol):
     def predict(
         self, parameters: NDArray[np.float64], features: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Probability of the positive class ``[rows]`` for ``features [rows, columns]``. No torch."""
+        """Probability of the positive class ``[rows]``, of ``features [rows, columns]``; numpy."""
         ...
 
     def module(self, parameters: NDArray[np.float64]) -> torch.nn.Module:
@@ -122,10 +125,17 @@ def build_model(model: Model, *, columns: int) -> ModelFamily:
     try:
         options = family.options_type.model_validate(model.options)
     except ValidationError as error:
-        problems = [_input_error(detail, model.name, family) for detail in error.errors()]
+        details = error.errors()
+        # A list with a wrong entry is reported as too short as well: the entry says enough.
+        inner = [d for d in details if not any(_inside(e["loc"], d["loc"]) for e in details)]
+        problems = [_input_error(detail, model.name, family) for detail in inner]
         raise problems[0] if len(problems) == 1 else InputErrors(problems) from None
     built: ModelFamily = family(options=options, columns=columns)
     return built
+
+
+def _inside(loc: tuple[int | str, ...], parent: tuple[int | str, ...]) -> bool:
+    return len(loc) > len(parent) and loc[: len(parent)] == parent
 
 
 def _input_error(detail: Any, name: str, family: type[Any]) -> InputError:

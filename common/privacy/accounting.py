@@ -31,8 +31,10 @@ RESOLUTION = 10_000
 
 _FINE = 1e-4
 _COARSE = 1e-3
-# Where RDP, which is never below the truth, exceeds this, PLD would cost gigabytes for nothing.
-_PLD_LIMIT = 75.0
+# PLD would cost seconds to minutes for a number that means nothing where nothing is sampled and the
+# exact epsilon is above the first, or something is and the Rényi bound is above the second.
+_UNSAMPLED_LIMIT = 55.0
+_RDP_LIMIT = 150.0
 # Integer orders have a finite sum (Mironov, Talwar, Zhang 2019) and always converge; the few
 # fractions matter above epsilon 30 or so, and are left out by the accountant where they do not.
 _ORDERS = (1.25, 1.5, 1.75, *range(2, 65), 80, 96, 128, 192, 256, 384, 512, 768, 1024)
@@ -54,9 +56,10 @@ class AccountedEpsilon:
 def epsilon_of(events: Iterable[GaussianEvent], *, delta: float) -> float:
     """Epsilon of all ``events`` together by PLD, rounded up to 1e-4; 0 for no events. Cached.
 
-    Where the Rényi bound is above 75, that bound (or, if smaller, the exact Gaussian one without
-    the gain of sampling) is returned instead: still an upper bound, no longer tight. So any events
-    have a finite number; nothing is refused here but a delta outside [5e-11, 1).
+    Where nothing is sampled and epsilon is above 55, the exact Gaussian formula is returned
+    instead; where something is and the Rényi bound is above 150, the smaller of that bound and the
+    exact formula without the gain of sampling. These are upper bounds too, the last no longer
+    tight. So any events have a number; only a delta outside [5e-11, 1) is refused here.
     """
     return _epsilon(merged(events), _valid_delta(delta))
 
@@ -64,14 +67,16 @@ def epsilon_of(events: Iterable[GaussianEvent], *, delta: float) -> float:
 def displayed_epsilon(events: Iterable[GaussianEvent], *, delta: float) -> float:
     """Epsilon for a progress display, in a few milliseconds per call. Not for the record.
 
-    Exact (Balle and Wang) if nothing is sampled, else PLD with interval 1e-3, which is pessimistic
-    by up to some thousandths more than :func:`epsilon_of`.
+    Exact (Balle and Wang) if nothing is sampled, else PLD with interval 1e-3 (1e-4 below 0.5), some
+    thousandths above :func:`epsilon_of`.
     """
-    key = merged(events)
+    key, delta = merged(events), _valid_delta(delta)
     if len(key) == 1 and key[0].sampling_rate == 1:
         exact = gaussian_epsilon(noise_multiplier=key[0].noise_multiplier, delta=delta)
         return _rounded_up(exact)
-    return _rounded_up(raw_epsilon(key, delta=_valid_delta(delta), coarse=True))
+    epsilon = raw_epsilon(key, delta=delta, coarse=True)
+    # A small epsilon has a short distribution, so that the fine interval is quick, and matters.
+    return _rounded_up(epsilon) if epsilon > 0.5 else _epsilon(key, delta)
 
 
 def cross_checked_epsilon(events: Iterable[GaussianEvent], *, delta: float) -> AccountedEpsilon:
@@ -89,8 +94,8 @@ def raw_epsilon(
     """Epsilon before rounding, for solvers; ``coarse`` uses interval 1e-3, ten times faster."""
     if not merged_events:
         return 0.0
-    bound = _cheap_bound(merged_events, delta)
-    if bound > _PLD_LIMIT:
+    bound = _bound_instead_of_pld(merged_events, delta)
+    if bound is not None:
         return bound
     interval = _COARSE if coarse else _FINE
     composed: Any = None
@@ -98,9 +103,7 @@ def raw_epsilon(
         loss = _release(event.noise_multiplier, event.sampling_rate, interval)
         loss = loss.self_compose(event.count) if event.count > 1 else loss
         composed = loss if composed is None else composed.compose(loss)
-    epsilon = float(composed.get_epsilon_for_delta(delta))
-    # PLD gives up (infinity) where its truncated tails outweigh delta; the cheap bound still holds.
-    return epsilon if math.isfinite(epsilon) else bound
+    return float(composed.get_epsilon_for_delta(delta))
 
 
 @lru_cache(maxsize=4096)
@@ -142,16 +145,16 @@ def _release(noise_multiplier: float, sampling_rate: float, interval: float) -> 
     )
 
 
-def _cheap_bound(events: tuple[GaussianEvent, ...], delta: float) -> float:
-    """The exact Gaussian bound with all sampling ignored, or RDP where that is smaller.
-
-    RDP takes some time, so it is not asked where the first is small enough for PLD.
-    """
+def _bound_instead_of_pld(events: tuple[GaussianEvent, ...], delta: float) -> float | None:
+    """An upper bound where PLD would cost too much: the exact Gaussian one, or RDP if smaller."""
     precision = sum(event.count / event.noise_multiplier**2 for event in events)
     unsampled = gaussian_epsilon(noise_multiplier=1 / math.sqrt(precision), delta=delta)
-    if unsampled <= _PLD_LIMIT or all(event.sampling_rate == 1 for event in events):
+    if unsampled <= _UNSAMPLED_LIMIT:
+        return None
+    if all(event.sampling_rate == 1 for event in events):
         return unsampled
-    return min(unsampled, _rdp_epsilon(events, delta))
+    bound = min(unsampled, _rdp_epsilon(events, delta))
+    return bound if bound > _RDP_LIMIT else None
 
 
 def _rdp_epsilon(events: tuple[GaussianEvent, ...], delta: float) -> float:
@@ -174,7 +177,7 @@ def _rdp_epsilon(events: tuple[GaussianEvent, ...], delta: float) -> float:
 
 
 def _rounded_up(epsilon: float) -> float:
-    return math.ceil(epsilon * RESOLUTION) / RESOLUTION
+    return math.ceil(epsilon * RESOLUTION) / RESOLUTION if math.isfinite(epsilon) else math.inf
 
 
 def _valid_delta(delta: float) -> float:

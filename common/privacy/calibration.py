@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 
-from scipy.optimize import brentq
-
 from fedward.common.errors import PrivacyRefusal
 from fedward.common.privacy.accounting import (
     EPSILON_CAP,
@@ -81,8 +79,10 @@ def _calibrated(
     else:
         guess = sampling_rate * math.sqrt(count)
         guess *= gaussian_noise_multiplier(epsilon=target, delta=delta)
-        start, slope = _coarse_solution(lambda x: excess(x, coarse=True), math.log(guess))
-    start = _secant(lambda x: excess(x, coarse=False), start, slope)
+        start, slope = _secant(
+            lambda x: excess(x, coarse=True), math.log(max(guess, 0.4)), -1.0, tolerance=1e-3
+        )
+    start, _ = _secant(lambda x: excess(x, coarse=False), start, slope, tolerance=1e-3)
 
     def fits(noise_multiplier: float) -> bool:
         planned = GaussianEvent(
@@ -93,31 +93,24 @@ def _calibrated(
     return _smallest_on_grid(math.exp(start), fits)
 
 
-def _coarse_solution(excess: Callable[[float], float], guess: float) -> tuple[float, float]:
-    """Root of the falling function ``excess`` and its slope there."""
-    low = high = max(guess, math.log(_SMALLEST))
-    while excess(high) > 0:
-        high += _STEP
-        _refuse_outside(high)
-    while excess(low) < 0:
-        low -= _STEP
-        _refuse_outside(low)
-    root = float(brentq(excess, low, high, xtol=1e-4)) if low < high else low
-    slope = (excess(root + 0.01) - excess(root - 0.01)) / 0.02
-    return root, min(slope, -0.1)
+def _secant(
+    excess: Callable[[float], float], start: float, slope: float, *, tolerance: float
+) -> tuple[float, float]:
+    """Root of the falling, smooth function ``excess`` of log sigma, and its slope.
 
-
-def _secant(excess: Callable[[float], float], start: float, slope: float) -> float:
-    """Root of ``excess`` to about 1e-5 in log sigma, if it is smooth; else a guess."""
+    Ends with one more linear step once ``excess`` is within ``tolerance``, which squares the error;
+    after 12 steps it gives up with its best guess, since the grid search after it needs no more.
+    """
     point, value = start, excess(start)
-    for _ in range(6):
-        if abs(value) < 1e-5 * abs(slope):
+    for _ in range(12):
+        if abs(value) < tolerance:
             break
         step = max(-_STEP, min(_STEP, -value / slope))
         before, value = value, excess(point + step)
         point += step
         slope = min((value - before) / step, -0.1)
-    return point - value / slope
+        _refuse_outside(point)
+    return point - value / slope, slope
 
 
 def _refuse_outside(log_sigma: float) -> None:

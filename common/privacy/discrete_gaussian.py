@@ -12,14 +12,18 @@ So no decision ever depends on a rounded number.
 
 Gap in total variation to the ideal discrete Gaussian, per draw, given perfect random bits:
 
-- tail cut at 17 sigma: at most 2 exp(-17^2 / 2) (1 + 1/sigma) / P(0)-normalisation, below 2^-205
-  for every sigma of at least 1/4 (Gaussian tail bound; sum over integers against the integral);
+- tail cut at 17 sigma: 2 exp(-17^2 / 2) (1 + sigma / 17) over a total mass of at least
+  max(1, 2.5 sigma), below 2^-205 (a decreasing sum is at most its first term plus its integral);
 - bin boundaries: at most 800 of them, each rounded by less than 2^-256 + 2^-300: below 2^-246;
 - coin: 278 bits against an exp of 100 decimal digits: below 2^-270, over an acceptance above 1/4.
 
-The sum is below 2^-200, ``TOTAL_VARIATION_PER_DRAW``. The keystream itself (AES-256) is assumed,
-not proved, to be indistinguishable from uniform. Timing is not constant: the number of rejected
-proposals depends on the draws, so whoever can time a single site to nanoseconds is not covered.
+The sum is below 2^-204; ``TOTAL_VARIATION_PER_DRAW`` says 2^-200. That the keystream (AES-256) is
+as good as uniform is assumed, not proved. Timing is not constant: the number of rejected proposals
+depends on the draws, so whoever can time a single site to nanoseconds is not covered.
+
+A seeded stream gives the same draws on one machine. On another, a float64 exp that differs in its
+last digit may ask for further bits where this one did not (about once in 10^9 draws) and so shift
+what follows; each draw stays exact.
 """
 
 from __future__ import annotations

@@ -71,7 +71,8 @@ class PrivacyPlan:
 
     ``epsilon`` is cross-checked and at most the study's. ``epsilon_alone`` is what remains for a
     site if everyone else colludes with the coordinator; it is reported, not promised: an upper
-    bound (PLD, or the Rényi bound where that is above 75), neither capped nor cross-checked.
+    bound as :func:`~fedward.common.privacy.accounting.epsilon_of` gives it, which may be far above
+    50, neither capped nor cross-checked.
     Both are at ``accounting_delta``: the study's ``delta`` less the gap of the noise sampler.
     """
 

@@ -38,24 +38,20 @@ def encode_frame(body: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) ->
     """Frame ``body`` (JSON values only) and ``arrays``; deterministic.
 
     Raises:
-        FrameError: an array's dtype is not in the closed list, or it holds NaN or infinity.
+        FrameError: what :func:`decode_frame` would refuse: an array's name, dtype or size outside
+            the bounds, NaN or infinity, a body that is not JSON.
     """
     declared = []
     buffers = []
     for name, array in sorted(arrays.items()):
-        dtype = DTYPES.get(array.dtype.name)
-        if dtype is None:
-            raise FrameError(f"array {name!r} has dtype {array.dtype}; allowed: {sorted(DTYPES)}")
+        item = {"name": name, "dtype": array.dtype.name, "shape": list(array.shape)}
+        _, dtype, _ = _declaration(item)
         _refuse_non_finite(name, array)
-        declared.append({"name": name, "dtype": array.dtype.name, "shape": list(array.shape)})
+        declared.append(item)
         buffers.append(np.ascontiguousarray(array, dtype=dtype).tobytes())
-    header = json.dumps(
-        {"arrays": declared, "body": body},
-        sort_keys=True,
-        separators=(",", ":"),
-        ensure_ascii=False,
-        allow_nan=False,
-    ).encode()
+    if len(declared) > MAX_ARRAYS:
+        raise FrameError(f"{len(declared)} arrays; a frame holds at most {MAX_ARRAYS}")
+    header = _canonical({"arrays": declared, "body": dict(body)})
     if len(header) > MAX_HEADER_BYTES:
         raise FrameError(f"the header takes {len(header)} bytes; at most {MAX_HEADER_BYTES}")
     return b"".join([MAGIC, len(header).to_bytes(4, "little"), header, *buffers])
@@ -66,7 +62,7 @@ def decode_frame(frame: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]
 
     Raises:
         FrameError: anything but the exact encoding: wrong magic, sizes out of bounds, unknown
-            dtype, missing or surplus bytes, NaN or infinity.
+            dtype, missing or surplus bytes, NaN or infinity, a header in another spelling.
     """
     if len(frame) < 8 or frame[:4] != MAGIC:
         raise FrameError("not a fedward frame: the magic is missing")
@@ -79,6 +75,8 @@ def decode_frame(frame: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]
         raise FrameError("the header is not JSON") from error
     if not isinstance(header, dict) or set(header) != {"arrays", "body"}:
         raise FrameError("the header must hold exactly 'arrays' and 'body'")
+    if _canonical(header) != frame[8 : 8 + size]:
+        raise FrameError("the header is not canonical JSON")
     body, declared = header["body"], header["arrays"]
     if not isinstance(body, dict) or not isinstance(declared, list) or len(declared) > MAX_ARRAYS:
         raise FrameError(f"the body must be an object and arrays a list of at most {MAX_ARRAYS}")
@@ -88,9 +86,11 @@ def decode_frame(frame: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]
         name, dtype, shape = _declaration(item)
         if name in arrays:
             raise FrameError(f"array {name!r} is declared twice")
+        if name < max(arrays, default=""):
+            raise FrameError("arrays must be declared in the order of their names")
         count = math.prod(shape)
         taken = count * dtype.itemsize
-        if taken > MAX_ARRAY_BYTES or position + taken > len(frame):
+        if position + taken > len(frame):
             raise FrameError(f"array {name!r} declares {taken} bytes; the frame does not hold them")
         array = np.frombuffer(frame, dtype=dtype, count=count, offset=position).reshape(shape)
         _refuse_non_finite(name, array)
@@ -99,6 +99,16 @@ def decode_frame(frame: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]
     if position != len(frame):
         raise FrameError(f"{len(frame) - position} bytes follow the last array")
     return body, arrays
+
+
+def _canonical(header: Mapping[str, Any]) -> bytes:
+    """The one spelling of a header."""
+    try:
+        return json.dumps(
+            header, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        ).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise FrameError("the header holds what JSON cannot: only finite values go in") from error
 
 
 def _declaration(item: Any) -> tuple[str, np.dtype[Any], tuple[int, ...]]:
@@ -115,6 +125,9 @@ def _declaration(item: Any) -> tuple[str, np.dtype[Any], tuple[int, ...]]:
         or not all(type(extent) is int and 0 <= extent <= MAX_ARRAY_BYTES for extent in shape)
     ):
         raise FrameError(f"array {name!r} has a malformed shape")
+    # An extent of 0 must not excuse the others, which NumPy multiplies as well.
+    if math.prod(max(extent, 1) for extent in shape) * DTYPES[dtype].itemsize > MAX_ARRAY_BYTES:
+        raise FrameError(f"array {name!r} is declared larger than {MAX_ARRAY_BYTES} bytes")
     return name, DTYPES[dtype], tuple(shape)
 
 

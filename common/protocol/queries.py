@@ -16,9 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from fedward.common.protocol.frame import FrameError, decode_frame, encode_frame
 
-PROTOCOL: Literal[1] = 1
+PROTOCOL = 1
 _Valid = TypeVar("_Valid")
-SiteName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+ProtocolNumber = Annotated[int, Field(ge=PROTOCOL, le=PROTOCOL)]
+SiteName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,199}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -30,7 +31,7 @@ class Wire(BaseModel):
 
 
 class _Query(Wire):
-    protocol: Literal[1] = PROTOCOL
+    protocol: ProtocolNumber = PROTOCOL
     run_id: RunId
     study_digest: Digest
 
@@ -126,6 +127,8 @@ def frame_digest(frame: bytes) -> str:
 
 def validated(adapter: TypeAdapter[_Valid], body: dict[str, Any], what: str) -> _Valid:
     """Validate a frame's body in strict mode, or raise FrameError with the first reason."""
+    if "protocol" not in body:
+        raise FrameError(f"malformed {what}: protocol: Field required")
     try:
         return adapter.validate_python(body)
     except ValidationError as error:

@@ -13,6 +13,7 @@ from fedward.common.protocol.frame import FrameError, decode_frame, encode_frame
 from fedward.common.protocol.queries import (
     PROTOCOL,
     Digest,
+    ProtocolNumber,
     RunId,
     SiteName,
     Wire,
@@ -53,7 +54,7 @@ class Identified(Wire):
     """A site's answer to ``identify``."""
 
     kind: Literal["identified"] = "identified"
-    protocol: Literal[1] = PROTOCOL
+    protocol: ProtocolNumber = PROTOCOL
     site: SiteName
     run_id: RunId
     study_digest: Digest
@@ -63,7 +64,7 @@ class Refusal(Wire):
     """A site's typed refusal; ``message`` is one sentence and holds nothing about patients."""
 
     kind: Literal["refusal"] = "refusal"
-    protocol: Literal[1] = PROTOCOL
+    protocol: ProtocolNumber = PROTOCOL
     site: SiteName
     query_digest: Digest
     reason: RefusalReason = Field(strict=False)
@@ -73,13 +74,13 @@ class Refusal(Wire):
 class SumRelease(Wire):
     """One site's summand. The array ``total`` is ``[length]`` uint64 in the ring Z/2^64.
 
-    Its unit is ``2**-scale_bits``.
+    Its unit is ``2**-scale_bits`` (above 1 for a huge clip).
     ``executed`` is None only in a simulation's baseline without privacy; ``masked`` says whether
     pairwise masks were added (without them the coordinator sees each site's noised summand).
     """
 
     kind: Literal["sum"] = "sum"
-    protocol: Literal[1] = PROTOCOL
+    protocol: ProtocolNumber = PROTOCOL
     site: SiteName
     run_id: RunId
     study_digest: Digest
@@ -88,7 +89,7 @@ class SumRelease(Wire):
     attempt: int = Field(ge=1)
     executed: ExecutedNoise | None
     masked: bool
-    scale_bits: int = Field(ge=0, le=62)
+    scale_bits: int = Field(ge=-1000, le=1000)
 
 
 Answer = Annotated[Identified | Refusal | SumRelease, Field(discriminator="kind")]

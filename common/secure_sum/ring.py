@@ -16,8 +16,8 @@ precision are charged, so that a noise multiplier keeps its meaning to the last 
    A discrete Gaussian of variance r^2 + s^2 is what a continuous one of variance r^2 becomes by
    randomised rounding, a post-processing, up to a factor within 1 +- 5 exp(-2 pi^2 s^2) (Peikert
    2010, "An Efficient and Parallel Gaussian Sampler for Lattices", theorem 3.1). With s = 4 that
-   is 2^-452, and holds for each share, any number of sites, sampling and composition. So s^2 =
-   16 units are added to each share's variance.
+   is 2^-452 (within the gap per draw that the plan takes off delta), and holds for each share,
+   any number of sites, sampling and composition. So s^2 = 16 is added to each share's variance.
 
 Not covered: a contribution whose norm exceeds the clip by more than rounding; its maker answers
 for that.
@@ -89,8 +89,8 @@ class RingCodec:
     @property
     def scale_bits(self) -> int:
         """The smallest b with ``clip * 2^b >= 2^resolution_bits``; below 0 for a huge clip."""
-        mantissa, exponent = math.frexp(self.clip)
-        return self.resolution_bits - exponent + (mantissa == 0.5)
+        # clip = mantissa * 2^exponent with a mantissa from 1/2 to below 1
+        return self.resolution_bits + 1 - math.frexp(self.clip)[1]
 
     @property
     def scale(self) -> float:
@@ -115,8 +115,9 @@ class RingCodec:
         """
         if values.dtype != np.float64 or values.shape != (self.length,):
             raise ValueError(f"expected float64 [{self.length}], got {values.dtype} {values.shape}")
-        units = values * self.scale
-        norm = math.sqrt(float(np.dot(units, units)))
+        with np.errstate(over="ignore", invalid="ignore"):
+            units = values * self.scale
+            norm = math.sqrt(float(np.dot(units, units)))
         if not norm <= self._largest_norm_units:  # also if it is NaN
             raise PrivacyRefusal(
                 "A sum holds NaN or infinity, or is larger than all patients' clips together; "

@@ -106,6 +106,9 @@ class Scaling(Section):
     method: Literal["public_range", "private_moments"] = "public_range"
     budget_share: Share = 0.2
     """Part of the (zero-concentrated) budget spent on the moments; unused for public ranges."""
+    feature_clip: Positive = 3.0
+    """Scaled features are cut off at plus and minus this, in standard deviations if moments are
+    used and in half ranges if not; public, so it costs nothing."""
 
 
 class Model(Section):

@@ -10,7 +10,8 @@ from fedward.common.errors import InputError, InputErrors
 from fedward.common.study.columns import MISSING_CATEGORY, design_columns
 from fedward.common.study.definition import CategoricalFeature, Study
 from fedward.common.study.recorded_values import same_value_key
-from fedward.common.toml_documents import parse_toml, raise_all, read_toml_text, suggestion
+from fedward.common.toml_documents import parse_toml, raise_all, read_toml_text
+from fedward.common.validation_messages import suggestion
 
 SHIPPED_PACKAGE = "fedward.studies"
 

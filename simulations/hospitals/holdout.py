@@ -31,9 +31,7 @@ def patient_labels(cohort: Cohort) -> NDArray[np.bool_]:
     return np.asarray(2 * sums >= np.diff(cohort.offsets))
 
 
-def split_holdout(
-    cohort: Cohort, *, holdout: float, seed: int, site: str
-) -> tuple[Cohort, Cohort]:
+def split_holdout(cohort: Cohort, *, holdout: float, seed: int, site: str) -> tuple[Cohort, Cohort]:
     """Training and held-out patients of one site, the same for the same seed and site.
 
     Holds out ``ceil(holdout * patients)`` patients, at most all but one, drawn at random with the

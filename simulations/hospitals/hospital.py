@@ -33,7 +33,8 @@ def check_site_count(sites: int, *, source: str, field: str) -> None:
         raise InputError(
             source=source,
             field=field,
-            problem=f"gives {sites} site{'s' * (sites != 1)}, but a federated study needs at least 2",
+            problem=f"gives {sites} site{'s' * (sites != 1)}, "
+            "but a federated study needs at least 2",
             fix="give it more hospitals",
         )
     if sites > MOST_SITES:

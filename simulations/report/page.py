@@ -16,6 +16,7 @@ from fedward.simulations.report.arms import (
     arm_name,
     of_kind,
     one_per_kind,
+    planned_epsilon,
 )
 from fedward.simulations.report.headline import chosen_arms, headline_of
 from fedward.simulations.report.meaning import FALSE_ALARMS, bound_of
@@ -185,8 +186,12 @@ def _interval(value: Interval | None, digits: int = 3) -> Markup:
 
 
 def _label(arm: ArmResult) -> str:
-    """The arm's label, unbroken between epsilon and its value."""
-    return arm.label.replace("ε = ", "ε\u00a0=\u00a0")
+    """The arm's label with its planned epsilon (not every table has a column for it), unbroken."""
+    asked = planned_epsilon(arm)
+    label = arm.label
+    if asked is not None and "ε" not in label:
+        label = f"{label}, ε = {numbers.epsilon_name(asked)}"
+    return label.replace("ε = ", "ε\u00a0=\u00a0")
 
 
 def _marked(value: float | None, text: str) -> Markup:

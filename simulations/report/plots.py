@@ -79,7 +79,7 @@ def utility_against_epsilon(arms: Sequence[ArmResult], figure_of_merit: str, tit
                 )  # fmt: skip
         if epsilons:
             axes.set_xscale("log")
-            ticks = sorted({round(value, 1) if value < 10 else round(value) for value in epsilons})
+            ticks = sorted({float(f"{value:.2g}") for value in epsilons})
             axes.set_xticks(ticks, [epsilon_name(tick) for tick in ticks])
             axes.minorticks_off()
             axes.set_xlim(min(epsilons) / 1.25, max(epsilons) * 1.25)

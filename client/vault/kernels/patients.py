@@ -19,7 +19,8 @@ class PatientChunk:
     """Whole patients, their rows side by side.
 
     ``features`` is ``[rows, columns]`` and C-contiguous, ``target`` ``[rows]``, and ``counts``
-    ``[patients]`` the rows of each. Do not write to features or target: they may be the cohort's own.
+    ``[patients]`` the rows of each. Do not write to features or target: they may be the
+    cohort's own.
     """
 
     features: NDArray[np.float64]
@@ -114,7 +115,7 @@ def _gathered(cohort: Cohort, positions: NDArray[np.int64]) -> PatientChunk:
     if len(cohort.target) != cohort.patient_count:
         total = int(counts.sum())
         rows = np.repeat(first_rows - (np.cumsum(counts) - counts), counts) + np.arange(total)
-    features = _scratch.array("features", (len(rows), cohort.features.shape[1]), np.float64)
+    features = _scratch.float64("features", (len(rows), cohort.features.shape[1]))
     # Positions are checked, so "clip" changes nothing; "raise" would copy once more.
     np.take(cohort.features, rows, axis=0, out=features, mode="clip")
     return PatientChunk(features, cohort.target[rows], counts)

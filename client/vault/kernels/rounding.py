@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from fedward.client.vault.kernels.mlp_norms import CANCELLATION, UNIT_ROUNDOFF
 
 
@@ -26,4 +28,4 @@ def relative_rounding(*, max_patients: int, block_rows: int = 512) -> float:
         raise ValueError("max_patients must not be negative and block_rows at least 1")
     terms = (block_rows + 16) * UNIT_ROUNDOFF
     gamma = terms / (1 - terms)
-    return 2 * gamma * CANCELLATION**-0.5 * max_patients
+    return 2 * gamma * max_patients / math.sqrt(CANCELLATION)

@@ -193,6 +193,22 @@ def test_equal_results_give_equal_bytes(result: ExperimentResult, text: str) -> 
     assert render_page(result) == text
 
 
+def test_rows_of_one_label_are_told_apart_by_epsilon(result: ExperimentResult) -> None:
+    private = [arm for arm in result.arms if arm.kind == "federated_distributed"]
+    alike = [arm.model_copy(update={"label": "distributed DP"}) for arm in private]
+    reader = Reader(render_page(result.model_copy(update={"arms": alike})))
+    for table in ("results-table", "meaning-table", "by-site-accuracy"):
+        assert [row[0][0].replace("\u00a0", " ") for row in reader.rows(table)] == [
+            f"distributed DP, ε = {epsilon}" for epsilon in ("0.5", "1", "3", "8")
+        ]
+
+
+def test_a_small_epsilon_has_its_tick(experiment: Maker) -> None:
+    text = render_page(experiment(epsilons=(0.03, 1.0)))
+    assert re.search(r"<text[^>]*>0\.03</text>", text)
+    assert re.search(r"<text[^>]*>1</text>", text)
+
+
 def test_hostile_text_stays_text(experiment: Maker, tmp_path: Path) -> None:
     evil = "</title><script>alert(1)</script><img src=x onerror=alert(2)> {{ 7 * 7 }} $x^2$ & \"'"
     result = experiment(title=evil, epsilons=(1.0,))
@@ -270,6 +286,7 @@ def test_many_sites_are_summed_up(experiment: Maker) -> None:
 def test_a_result_without_private_arms_speaks_of_no_epsilon(result: ExperimentResult) -> None:
     bare = result.model_copy(update={"arms": [a for a in result.arms if a.epsilon is None]})
     text = render_page(bare)
+    assert "noised sums leave" not in text
     assert 'id="meaning"' not in text
     assert "#meaning" not in text
     assert Reader(text).open == []

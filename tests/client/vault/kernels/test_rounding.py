@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fedward.client.vault.kernels.clipped_sum import KernelOptions, clipped_gradient_sum
+from fedward.client.vault.kernels.rounding import relative_rounding
+from fedward.common.models.registry import build_model
+from fedward.common.study.definition import Model
+
+
+def test_the_bound_is_small_and_grows_with_patients_and_blocks() -> None:
+    assert relative_rounding(max_patients=0) == 0
+    assert 1e-6 < relative_rounding(max_patients=2**20) < 1e-5
+    assert relative_rounding(max_patients=10, block_rows=1024) > relative_rounding(max_patients=10)
+    with pytest.raises(ValueError, match="max_patients"):
+        relative_rounding(max_patients=-1)
+
+
+@pytest.mark.parametrize("section", [Model(name="logistic_regression"), Model(name="mlp")])
+def test_the_order_of_patients_moves_the_sum_within_the_bound(
+    make_cohort: Any, section: Model
+) -> None:
+    # Terms are fixed to the bit, so two orders of one cohort differ by summation alone.
+    generator = np.random.default_rng(0)
+    counts = [int(c) for c in generator.integers(1, 6, 700)]
+    cohort = make_cohort(counts, 6)
+    model = build_model(section, columns=6)
+    parameters = generator.standard_normal(model.parameter_count)
+    for block_rows in (64, 512):
+        performance = KernelOptions(block_rows=block_rows)
+        one, other = (
+            clipped_gradient_sum(
+                model, parameters, cohort, order, clip=0.2, performance=performance
+            )
+            for order in (np.arange(700), generator.permutation(700))
+        )
+        bound = 0.2 * relative_rounding(max_patients=700, block_rows=block_rows)
+        assert 0 < np.linalg.norm(one - other) <= bound
