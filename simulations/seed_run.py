@@ -212,14 +212,13 @@ def _simulated_sites(
     protection: Protection = Unprotected(largest_site=largest)
     if arm.protected:
         protection = PlannedProtection(pooled=arm.grouping == "pooled")
-    together = arm.grouping == "federated"
     return [
         SimulatedSite(
             name=name,
             cohort=cohort,
             study=training.study,
             protection=protection,
-            policy=SitePolicy(minimum_sites=2 if together else 1),
+            policy=SitePolicy(),
             insecure_noise_seed=insecure_noise_seed,
         )
         for name, cohort in training.cohorts.items()

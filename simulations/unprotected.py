@@ -36,6 +36,10 @@ class Unprotected:
 
     largest_site: int
 
+    def minimum_roster(self, study: Study) -> int:  # noqa: ARG002
+        """A hospital may train alone."""
+        return 1
+
     def rules(self, study: Study, kind: SumKind, *, sites: int) -> SumRules:
         """Bound the ring by the simulation's true number of patients; charge nothing."""
         dimensions = Dimensions.of(study)

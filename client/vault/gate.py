@@ -28,11 +28,12 @@ class Refused(FedwardError):
 class SitePolicy:
     """What this hospital allows beyond the study's own terms.
 
-    ``epsilon_cap`` and ``epsilon_alone_cap`` bound what all entries of one study at the study's
-    delta may add up to; None leaves the study's own epsilon as the only cap.
+    ``minimum_sites`` may ask for a larger roster than the study does. ``epsilon_cap`` and
+    ``epsilon_alone_cap`` bound what all entries of one study at the study's delta may add up to;
+    None leaves the study's own epsilon as the only cap.
     """
 
-    minimum_sites: int = 2
+    minimum_sites: int = 1
     epsilon_cap: float | None = None
     epsilon_alone_cap: float | None = None
 
@@ -98,9 +99,7 @@ class Gate:
     def _check_roster(self, query: AnySumQuery, study: Study) -> None:
         if self._site not in query.roster:
             raise Refused(RefusalReason.NOT_IN_ROSTER, f"{self._site} is not in the roster")
-        minimum = self._policy.minimum_sites
-        if minimum > 1:
-            minimum = max(minimum, study.cohort.minimum_sites)
+        minimum = max(self._policy.minimum_sites, self._protection.minimum_roster(study))
         if len(query.roster) < minimum:
             raise Refused(
                 RefusalReason.ROSTER_TOO_SMALL,
@@ -122,7 +121,9 @@ class Gate:
         entries = [e for e in self._ledger.entries() if e.study_digest == entry.study_digest]
         entries.append(entry)
         delta = study.privacy.delta
-        cap = min(study.privacy.epsilon, self._policy.epsilon_cap or study.privacy.epsilon)
+        cap = study.privacy.epsilon
+        if self._policy.epsilon_cap is not None:
+            cap = min(cap, self._policy.epsilon_cap)
         # The plan's epsilon is within the study's, and fewer releases never cost more.
         if cap < study.privacy.epsilon or not self._within_plan(study, entries, sites=sites):
             events = [e.event for e in entries if e.event]

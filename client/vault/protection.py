@@ -56,6 +56,9 @@ class SumRules:
 class Protection(Protocol):
     """Gives the rules by which a study's sums leave a site."""
 
+    def minimum_roster(self, study: Study) -> int:
+        """Fewest sites over which a sum of this study may be asked for."""
+
     def rules(self, study: Study, kind: SumKind, *, sites: int) -> SumRules:
         """Rules of one sum over the patients of a roster of ``sites``."""
 
@@ -82,6 +85,10 @@ class PlannedProtection:
 
     def __init__(self, *, pooled: bool = False) -> None:
         self._pooled = pooled
+
+    def minimum_roster(self, study: Study) -> int:
+        """The study's own minimum."""
+        return 1 if self._pooled else study.cohort.minimum_sites
 
     def rules(self, study: Study, kind: SumKind, *, sites: int) -> SumRules:
         """Derive clip, sampling, noise and ring from the plan.

@@ -15,7 +15,7 @@ from fedward.client.vault.kernels.clipped_sum import KernelOptions, clipped_grad
 from fedward.client.vault.ledger import Ledger
 from fedward.client.vault.local_training import local_update, sampled_patients
 from fedward.client.vault.protection import Protection, update_codec
-from fedward.common.errors import InputError
+from fedward.common.errors import InputError, PrivacyRefusal
 from fedward.common.privacy.random_source import RandomSource, RandomStream
 from fedward.common.protocol.frame import FrameError
 from fedward.common.protocol.queries import (
@@ -100,6 +100,9 @@ class Vault:
             return self._refuse(digest, RefusalReason.MALFORMED, str(error))
         except Refused as refused:
             return self._refuse(digest, refused.reason, str(refused))
+        except PrivacyRefusal:
+            # Why may depend on the data, so the answer does not say; the charge stands.
+            return self._refuse(digest, RefusalReason.PRIVACY, "the sum could not be protected")
 
     def _answer_sum(self, query: AnySumQuery, arrays: Arrays, digest: str) -> bytes:
         study = self._gate.approved(query.study_digest)

@@ -83,8 +83,12 @@ def value_of(schema: dict[str, Any]) -> str:
         "minItems": "length ≥",
         "maxItems": "length ≤",
     }
-    bounds = [f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema]
+    bounds = [f"{sign} {_shown(schema[key])}" for key, sign in signs.items() if key in schema]
     return ", ".join([plain, *bounds])
+
+
+def _shown(bound: float) -> str:
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"
 
 
 def default_of(model: type[BaseModel], key: str) -> str:
