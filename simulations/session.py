@@ -263,6 +263,8 @@ def _engine(request: SimulationRequest) -> Engine:
 
 def _limit_threads() -> None:
     import torch
+    from threadpoolctl import threadpool_limits
 
     # Models of this size lose more to thread hand-over than they gain.
     torch.set_num_threads(1)
+    threadpool_limits(1)

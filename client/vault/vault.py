@@ -199,6 +199,11 @@ def _check_cohort(site: str, cohort: Cohort, study: Study) -> None:
     columns = Dimensions.of(study).columns
     if cohort.features.shape[1] != columns:
         raise ValueError(f"{site}: cohort has {cohort.features.shape[1]} columns, not {columns}")
+    # Written so that NaN is refused as well.
+    if not (np.abs(cohort.features) <= 1).all():
+        raise ValueError(f"{site}: features must lie in [-1, 1]")
+    if not np.isin(cohort.target, (0.0, 1.0)).all():
+        raise ValueError(f"{site}: outcomes must be 0 or 1")
     if cohort.patient_count == 0:
         raise InputError(
             source=site, field="", problem="has no patient for this study", fix="leave the site out"

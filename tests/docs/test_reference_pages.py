@@ -29,6 +29,7 @@ from fedward.simulations.results import (
 )
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
+PROTOCOL_PAGE = "query-protocol.md"
 
 
 def rows(page: str, heading: str) -> list[list[str]]:
@@ -70,7 +71,7 @@ def test_refusals_are_all_reasons() -> None:
 
 def test_bounds_of_a_frame_are_those_of_the_code() -> None:
     bounds = {row[0]: row[1] for row in rows(PROTOCOL_PAGE, "Frame")}
-    assert bounds["header"] in {f"{frame.MAX_HEADER_BYTES} bytes"}
+    assert bounds["header"] == f"{frame.MAX_HEADER_BYTES} bytes"
     assert bounds["one array"] == f"{frame.MAX_ARRAY_BYTES} bytes"
     assert bounds["arrays"] == str(frame.MAX_ARRAYS)
     assert bounds["dimensions"] == str(frame.MAX_DIMENSIONS)
@@ -99,5 +100,3 @@ def test_kinds_and_parts_of_an_arm_are_named() -> None:
     assert words(meanings["calibration"]) == set(CalibrationBin.model_fields)
     assert words(meanings["cross_check"]) - {"epsilon"} == set(CrossCheck.model_fields)
 
-
-PROTOCOL_PAGE = "query-protocol.md"

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 import fedward.client.vault.local_training
 import fedward.client.vault.vault
 from fedward.client.cohort import Cohort
-from fedward.client.vault.gate import SitePolicy
 from fedward.client.vault.ledger import MemoryLedger
 from fedward.client.vault.vault import Vault
 from fedward.common.errors import InputError
@@ -200,19 +199,20 @@ def test_it_refuses_a_roster_below_the_studys_minimum(
     assert answer.reason == RefusalReason.ROSTER_TOO_SMALL
 
 
-def test_it_refuses_what_no_noise_can_protect(
-    study: Study,
+def test_it_refuses_a_sum_that_could_overflow(
+    make_study: MakeStudy,
     make_vault: MakeVault,
     make_cohort: MakeCohort,
     make_query: MakeQuery,
     ask: Ask,
     lock: Callable[[], None],
 ) -> None:
-    # The site's own policy would let a roster of one through; the study's plan does not.
-    vault = make_vault(study, cohort=guarded(make_cohort()), policy=SitePolicy(minimum_sites=1))
+    study = make_study(cohort={"max_patients_per_site": 2**24}, privacy={"clip": 1.9})
+    vault = make_vault(study, cohort=guarded(make_cohort()))
     lock()
+    roster = tuple(sorted(f"site-{number}" for number in range(10_000)))
 
-    answer, _ = ask(vault, study, make_query(study, roster=("site-0",)))
+    answer, _ = ask(vault, study, make_query(study, roster=roster))
 
     assert isinstance(answer, Refusal)
     assert answer.reason == RefusalReason.PRIVACY
@@ -320,39 +320,36 @@ def test_local_rounds_are_counted_with_all_their_steps(
     assert answer.reason == RefusalReason.BUDGET_EXCEEDED
 
 
+def declaring(shape: list[int]) -> bytes:
+    """A frame whose header declares one array of this shape, and holds none of it."""
+    header = json.dumps(
+        {"arrays": [{"dtype": "float64", "name": "a", "shape": shape}], "body": {}},
+        separators=(",", ":"),
+    ).encode()
+    return MAGIC + len(header).to_bytes(4, "little") + header
+
+
+def reframed(frame: bytes, **fields: Any) -> bytes:
+    body, arrays = decode_frame(frame)
+    return encode_frame(body | fields, arrays)
+
+
 MALFORMED: dict[str, Callable[[bytes], bytes]] = {
     "nothing": lambda _: b"",
     "noise": lambda _: b"\x00\xff" * 50,
     "a pickle": lambda _: b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00\x8c\x02os\x94.",
     "cut short": lambda frame: frame[:-1],
     "surplus": lambda frame: frame + b"\x00",
-    "10 GB declared": lambda _: (
-        MAGIC
-        + (76).to_bytes(4, "little")
-        + b'{"arrays":[{"dtype":"float64","name":"a","shape":[1342177280]}],"body":{}}  '
-    ),
-    "an unknown field": lambda frame: encode_frame(
-        decode_frame(frame)[0] | {"sigma": 0.0}, decode_frame(frame)[1]
-    ),
-    "an unknown kind": lambda frame: encode_frame(decode_frame(frame)[0] | {"kind": "raw"}, {}),
-    "no roster": lambda frame: encode_frame(
-        decode_frame(frame)[0] | {"roster": []}, decode_frame(frame)[1]
-    ),
+    "10 GB declared": lambda _: declaring([10 * 2**27]),
+    "an absurd empty array": lambda _: declaring([0, 2**30, 2**30, 2**30]),
+    "an unknown field": lambda frame: reframed(frame, sigma=0.0),
+    "an unknown kind": lambda frame: reframed(frame, kind="raw"),
+    "no roster": lambda frame: reframed(frame, roster=[]),
+    "an unsorted roster": lambda frame: reframed(frame, roster=["site-1", "site-0"]),
     "another array": lambda frame: encode_frame(
         decode_frame(frame)[0], decode_frame(frame)[1] | {"more": np.zeros(1)}
     ),
-    "infinite": lambda frame: frame[:-8] + np.array(np.inf).tobytes(),
-    "an absurd empty array": lambda _: (
-        MAGIC
-        + (96).to_bytes(4, "little")
-        + json.dumps(
-            {
-                "arrays": [{"dtype": "float64", "name": "a", "shape": [0, *[2**30] * 3]}],
-                "body": {},
-            },
-            separators=(",", ":"),
-        ).encode()
-    ),
+    "infinity": lambda frame: frame[:-8] + np.array(np.inf).tobytes(),
 }
 
 
@@ -384,20 +381,23 @@ def test_a_refusal_does_not_depend_on_the_patients(
     make_query: MakeQuery,
 ) -> None:
     vaults = [make_vault(study, cohort=make_cohort(5 + 30 * n, seed=n)) for n in range(2)]
-    frames = [spoil(encode_query(make_query(study), arrays_for(study))) for spoil in
-              MALFORMED.values()]  # fmt: skip
+    sound = encode_query(make_query(study), arrays_for(study))
+    frames = [spoil(sound) for spoil in MALFORMED.values()]
     frames += [
         encode_query(make_query(study, **changes), arrays_for(study) | arrays)
         for _, changes, arrays in CASES.values()
     ]
-    spent = [
-        encode_query(make_query(study, round=number), arrays_for(study)) for number in range(1, 7)
+    planned = [encode_query(make_query(study, "moments"), {})]
+    planned += [
+        encode_query(make_query(study, round=number), arrays_for(study))
+        for number in range(1, study.training.rounds + 2)
     ]
-    for frame in spent[:4]:
+    beyond = planned.pop()
+    for frame in planned:
         for vault in vaults:
-            vault.answer(frame)
+            assert isinstance(decode_answer(vault.answer(frame))[0], SumRelease)
 
-    for frame in (*frames, spent[0], spent[5]):
+    for frame in (*frames, planned[1], beyond):
         answers = [vault.answer(frame) for vault in vaults]
         assert isinstance(decode_answer(answers[0])[0], Refusal)
         assert answers[0] == answers[1]
@@ -445,9 +445,11 @@ def test_a_reservation_stands_when_computing_crashes(
 ) -> None:
     ledger = MemoryLedger()
     vault = make_vault(study, ledger=ledger)
+    ask(vault, study, make_query(study, "moments"))
 
     def crash(*_args: object, **_options: object) -> NDArray[np.float64]:
-        (entry,) = ledger.entries()
+        entry = ledger.entries()[-1]
+        assert entry.kind == "training"
         assert entry.release_digest is None
         raise MemoryError("lights out")
 
