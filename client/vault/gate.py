@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -65,6 +66,7 @@ class Gate:
         self._ledger = ledger
         self._protection = protection
         self._rules: dict[tuple[str, SumKind, int], SumRules] = {}
+        self._admitting = threading.Lock()
 
     def approved(self, study_digest: str) -> Study:
         """Return the approved study of this digest, or refuse."""
@@ -87,13 +89,15 @@ class Gate:
         kind = _sum_kind(query, study)
         rules = self._rules_of(study, query.study_digest, kind, sites=len(query.roster))
         entry = _entry_for(query, study, kind, rules, query_digest)
-        if self._ledger.answered(entry.place):
-            raise Refused(
-                RefusalReason.ALREADY_ANSWERED,
-                f"{self._site} answered round {query.round}, attempt {query.attempt} before",
-            )
-        self._check_budget(study, entry, sites=len(query.roster))
-        self._ledger.reserve(entry)
+        # Two queries at once must not both be admitted on what is left for one.
+        with self._admitting:
+            if self._ledger.answered(entry.place):
+                raise Refused(
+                    RefusalReason.ALREADY_ANSWERED,
+                    f"{self._site} answered round {query.round}, attempt {query.attempt} before",
+                )
+            self._check_budget(study, entry, sites=len(query.roster))
+            self._ledger.reserve(entry)
         return Admitted(study=study, rules=rules, entry=entry)
 
     def _check_roster(self, query: AnySumQuery, study: Study) -> None:

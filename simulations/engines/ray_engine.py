@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ from fedward.simulations.engines.direct_grid import DirectGrid
 from fedward.simulations.engines.in_process_grid import run_client_app
 from fedward.simulations.engines.node_numbers import FIRST_NODE, node_context, site_number_of
 from fedward.simulations.federation import SimulatedSite
+
+CONNECT_SECONDS = 5.0
 
 
 class SiteActor:
@@ -99,6 +102,8 @@ class RayEngine:
         self._ray: Any = ray
         self._started = not self._ray.is_initialized()
         if self._started:
+            if address is not None:
+                _check_reachable(address)
             try:
                 self._ray.init(
                     address=address,
@@ -107,12 +112,7 @@ class RayEngine:
                     logging_level=logging.ERROR,
                 )
             except (ConnectionError, ValueError, RuntimeError) as error:
-                raise InputError(
-                    source="--ray-address",
-                    field=str(address),
-                    problem="cannot be reached",
-                    fix="start the cluster with `ray start --head`, or leave the option out",
-                ) from error
+                raise _unreachable(address) from error
         count = actors or max(1, int(self._ray.cluster_resources().get("CPU", 1)))
         actor = self._ray.remote(num_cpus=1)(SiteActor)
         self._actors: list[Any] = [actor.remote() for _ in range(count)]
@@ -137,3 +137,23 @@ class RayEngine:
         self._actors = []
         if self._started:
             self._ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Try the address first: Ray itself would try for minutes."""
+    host, separator, port = address.rpartition(":")
+    if not separator:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise _unreachable(address) from error
+
+
+def _unreachable(address: str | None) -> InputError:
+    return InputError(
+        source="--ray-address",
+        field=str(address),
+        problem="cannot be reached",
+        fix="start the cluster with `ray start --head` and give its host:port, or leave it out",
+    )

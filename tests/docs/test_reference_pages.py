@@ -99,4 +99,3 @@ def test_kinds_and_parts_of_an_arm_are_named() -> None:
     assert words(meanings["rounds"]) == set(RoundPoint.model_fields)
     assert words(meanings["calibration"]) == set(CalibrationBin.model_fields)
     assert words(meanings["cross_check"]) - {"epsilon"} == set(CrossCheck.model_fields)
-

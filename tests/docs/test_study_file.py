@@ -1,4 +1,4 @@
-"""The reference of study.toml and sites.toml lists exactly the keys, bounds and defaults there are."""
+"""The reference of study.toml and sites.toml lists exactly the keys, bounds and defaults."""
 
 from __future__ import annotations
 
@@ -106,8 +106,7 @@ def test_a_section_lists_its_keys(page: Path, heading: str, model: type[BaseMode
         own = set(SiteMapping.model_fields) - set(FileMapping.model_fields)
         properties = {key: schema for key, schema in properties.items() if key in own}
     expected = [
-        [f"`{key}`", value_of(schema), default_of(model, key)]
-        for key, schema in properties.items()
+        [f"`{key}`", value_of(schema), default_of(model, key)] for key, schema in properties.items()
     ]
 
     shown = rows_of(page, heading)
