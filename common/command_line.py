@@ -88,7 +88,7 @@ def run(
         )
     except FedwardError as error:
         _complain(str(error))
-        return USAGE_ERROR
+        return error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return USAGE_ERROR

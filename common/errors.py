@@ -7,7 +7,12 @@ from typing import Any
 
 
 class FedwardError(Exception):
-    """Base of every error that fedward raises on purpose."""
+    """Base of every error that fedward raises on purpose.
+
+    ``exit_code`` is what the command line ends with after printing it.
+    """
+
+    exit_code = 2
 
 
 class InputError(FedwardError):
@@ -48,3 +53,9 @@ class InputErrors(FedwardError):
 
 class PrivacyRefusal(FedwardError):
     """Privacy could not be shown to hold, so nothing was computed. Says why in one sentence."""
+
+
+class Interrupted(FedwardError):
+    """The user stopped a command; the message says how to continue it."""
+
+    exit_code = 130

@@ -14,7 +14,12 @@ from fedward.common.protocol.queries import GradientSumQuery, LocalUpdateQuery, 
 from fedward.common.study.definition import LocalTraining, Study
 from fedward.common.study.dimensions import Dimensions, study_model
 from fedward.common.study.scaling import Scaler, scaler_from_moments
-from fedward.server.sum_rounds import ReleaseRecord, SumRounds, identify_sites
+from fedward.server.sum_rounds import (
+    CoordinationError,
+    ReleaseRecord,
+    SumRounds,
+    identify_sites,
+)
 from fedward.server.training.checkpoints import Checkpoints
 from fedward.server.training.state import TrainingState
 from fedward.server.training.steps import stepped
@@ -56,8 +61,14 @@ def coordinate(
     ``on_round`` is called after every completed round, and once with the state resumed from.
 
     Raises:
-        CoordinationError: a site is missing, refused, or sent something else than asked for.
+        CoordinationError: a site is missing, refused, or sent something else than asked for; or
+            the checkpoint is of another run or study.
     """
+    resumed = checkpoints.load() if checkpoints else None
+    if resumed and (resumed[0].run_id, resumed[0].study_digest) != (options.run_id, study.digest):
+        raise CoordinationError(
+            "the checkpoint is of another run or another study; keep each run in its own folder"
+        )
     nodes = identify_sites(
         grid,
         run_id=options.run_id,
@@ -66,7 +77,6 @@ def coordinate(
         timeout=options.timeout,
     )
     rounds = SumRounds(grid, nodes=nodes, timeout=options.timeout)
-    resumed = checkpoints.load() if checkpoints else None
     if resumed:
         state, records = resumed
     else:

@@ -146,7 +146,10 @@ def identify_sites(
         answer, _ = _decoded(answer_frame, who=f"node {node}")
         if isinstance(answer, Refusal):
             raise CoordinationError(f"{answer.site} refused ({answer.reason}): {answer.message}")
-        if not isinstance(answer, Identified) or answer.study_digest != study_digest:
+        if not isinstance(answer, Identified) or (answer.run_id, answer.study_digest) != (
+            run_id,
+            study_digest,
+        ):
             raise CoordinationError(f"node {node} did not identify itself")
         if answer.site in nodes:
             raise CoordinationError(f"two nodes call themselves {answer.site}")
@@ -181,9 +184,11 @@ def _exchange(
         if reply.has_error():
             failures[node] = str(reply.error.reason)
             continue
-        answer = reply.content.config_records[RECORD][FIELD]
+        answer = reply.content.config_records.get(RECORD, ConfigRecord()).get(FIELD)
         if isinstance(answer, bytes):
             answers[node] = answer
+        else:
+            failures[node] = "its reply holds no frame"
     return answers, failures
 
 
@@ -192,7 +197,7 @@ def _release_of(
 ) -> tuple[SumRelease, NDArray[np.uint64]]:
     answer, summand = _decoded(frame, who=site)
     if isinstance(answer, Refusal):
-        raise CoordinationError(f"{answer.site} refused ({answer.reason}): {answer.message}")
+        raise CoordinationError(f"{site} refused ({answer.reason}): {answer.message}")
     if not isinstance(answer, SumRelease) or summand is None:
         raise CoordinationError(f"{site} answered with {answer.kind} instead of a sum")
     expected = (site, query.run_id, query.study_digest, digest, query.round, query.attempt)

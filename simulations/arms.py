@@ -97,7 +97,8 @@ def changed(study: Study, changes: Mapping[str, Mapping[str, Any]]) -> Study:
 def _arm(
     kind: ArmKind, label: str, study: Study, grouping: Grouping, epsilon: float | None = None
 ) -> Arm:
-    suffix = "" if epsilon is None else f"-epsilon-{epsilon:g}"
+    # All digits, so that no two epsilons share a folder.
+    suffix = "" if epsilon is None else f"-epsilon-{float(epsilon)!r}".removesuffix(".0")
     return Arm(
         key=f"{kind.replace('_', '-')}{suffix}",
         kind=kind,

@@ -41,14 +41,16 @@ def simulate(
         list[float] | None,
         typer.Option(help="Compare at this epsilon; repeatable [0.5 1 3 8 and the study's]."),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Seeds for the intervals.")] = 5,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Seeds for the intervals [5].")
+    ] = None,
     engine: Annotated[EngineName, typer.Option(help="What runs the hospitals.")] = (
         EngineName.IN_PROCESS
     ),
     ray_address: Annotated[
         str | None, typer.Option(help="A running Ray cluster, host:port or auto.")
     ] = None,
-    runs: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
+    runs: Annotated[Path | None, typer.Option(help="Folder of all runs [runs].")] = None,
     name: Annotated[str | None, typer.Option(help="Name of this run's folder.")] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Continue the interrupted run in this folder.")
@@ -59,6 +61,8 @@ def simulate(
     ] = None,
 ) -> None:
     """Simulate hospitals that train one model together, and compare the ways to do it.
+
+    STUDY is a study file or the name of a shipped one; breast_cancer if left out.
 
     Prints one table and writes report.html and results.json to the run's folder.
     """

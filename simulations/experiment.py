@@ -8,7 +8,8 @@ import time
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from fedward.common.study.definition import DistributedTraining, LocalTraining, Study
+from fedward.common.study.definition import Study
+from fedward.common.study.description import describe_model, describe_training
 from fedward.simulations.arms import Arm, arms_of
 from fedward.simulations.federation import Engine
 from fedward.simulations.hospitals.hospital import Hospitals
@@ -94,22 +95,8 @@ def run_experiment(
         started=settings.started,
         seconds=time.perf_counter() - started,
         threshold=study.evaluation.threshold,
-        training_description=training_description(study),
+        training_description=_sentence(f"{describe_model(study)}, {describe_training(study)}"),
     )
-
-
-def training_description(study: Study) -> str:
-    """Say in one sentence how the study trains."""
-    training, model = study.training, study.model.name.replace("_", " ").capitalize()
-    if isinstance(training, LocalTraining):
-        return (
-            f"{model}, {training.rounds} rounds of {training.epochs} local epochs, "
-            f"combined by {training.combine}."
-        )
-    batches = "full batches"
-    if isinstance(training, DistributedTraining) and training.batch == "poisson":
-        batches = f"Poisson batches (rate {training.sampling_rate:g})"
-    return f"{model}, {training.rounds} rounds of one step each over {batches}."
 
 
 def _summarised(arm: Arm, finished: Sequence[FinishedSeed]) -> ArmResult:
@@ -141,3 +128,7 @@ def _site_summaries(split: SplitHospitals) -> list[SiteSummary]:
         )
         for name, cohort in split.training.items()
     ]
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."

@@ -20,7 +20,7 @@ from fedward.common.secure_sum.masks import NoMasks
 from fedward.common.study.definition import Study
 from fedward.server.coordinator import CompletedRun, OnRound, RunOptions
 from fedward.server.server_app import make_server_app
-from fedward.server.sum_rounds import ReleaseRecord
+from fedward.server.sum_rounds import CoordinationError, ReleaseRecord
 from fedward.server.training.checkpoints import Checkpoints
 
 
@@ -76,7 +76,12 @@ def train(
     checkpoints: Checkpoints | None = None,
     on_round: OnRound | None = None,
 ) -> CompletedRun:
-    """Train the study's model over the sites; resumes from ``checkpoints``, ledgers included."""
+    """Train the study's model over the sites; resumes from ``checkpoints``, ledgers included.
+
+    Raises:
+        CoordinationError: as :func:`coordinate` does, or the engine gave no result.
+        InputError: the checkpoint is damaged, or a site's cohort cannot take part.
+    """
     resumed = checkpoints.load() if checkpoints else None
     if resumed:
         sites = [_with_ledger(site, resumed[1], run_id=options.run_id) for site in sites]
@@ -89,6 +94,8 @@ def train(
         on_round=on_round,
     )
     engine.run(app, sites)
+    if not completed:
+        raise CoordinationError(f"the {engine.name} engine ended without a result")
     return completed[0]
 
 

@@ -73,13 +73,24 @@ class RunFolder:
         """Make the folder of a new run.
 
         Raises:
-            InputError: the name is not a plain folder name, or a folder of that name exists.
+            InputError: the name is not a plain folder name, a folder of that name exists, or none
+                can be made there.
         """
         check_new_run(root, name)
         path = root / name
-        path.mkdir(parents=True)
         folder = cls(path)
-        folder._write(path / SETTINGS, settings.model_dump_json(indent=1))
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            # It will hold outcomes and predictions of single patients.
+            path.mkdir(mode=0o700)
+            folder._write(path / SETTINGS, settings.model_dump_json(indent=1))
+        except OSError as error:
+            raise InputError(
+                source=str(path),
+                field="",
+                problem=f"cannot be made: {error.strerror}",
+                fix="choose another --runs folder",
+            ) from error
         return folder
 
     @classmethod
@@ -91,7 +102,7 @@ class RunFolder:
         """
         settings_path = path / SETTINGS
         try:
-            settings = ExperimentSettings.model_validate_json(settings_path.read_text("utf-8"))
+            settings = ExperimentSettings.model_validate_json(settings_path.read_bytes())
         except OSError as error:
             raise InputError(
                 source=str(path),
@@ -122,7 +133,7 @@ class RunFolder:
 
     def points(self, arm: str, seed: int, part: str) -> list[RoundPoint]:
         """Return a training's evaluations by round; a round repeated after a kill counts once."""
-        text = self._points_path(arm, seed, part).read_text("utf-8")
+        text = self._points_path(arm, seed, part).read_text("utf-8", errors="replace")
         points = [point for line in text.splitlines() if (point := _point_of(line))]
         return sorted({point.round: point for point in points}.values(), key=lambda p: p.round)
 
@@ -132,7 +143,7 @@ class RunFolder:
         if not path.exists():
             return None
         try:
-            return FinishedSeed.model_validate_json(path.read_text("utf-8"))
+            return FinishedSeed.model_validate_json(path.read_bytes())
         except ValidationError as error:
             raise InputError(
                 source=str(path),

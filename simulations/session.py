@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fedward.common.errors import FedwardError, InputError
+from fedward.common.errors import InputError, Interrupted
 from fedward.common.study.definition import Study
 from fedward.simulations.arms import Arm, changed
 from fedward.simulations.experiment import checked_arms, data_digest, run_experiment
@@ -22,6 +22,8 @@ from fedward.simulations.run_folder import ExperimentSettings, RunFolder, check_
 
 DEFAULT_STUDY = "breast_cancer"
 DEFAULT_SITES = 4
+DEFAULT_SEEDS = 5
+DEFAULT_RUNS = Path("runs")
 DEFAULT_EPSILONS = (0.5, 1.0, 3.0, 8.0)
 PARTITION_SEED = 0
 """Hospitals made from embedded data are the same for every seed of the experiment."""
@@ -32,13 +34,11 @@ NOTES = (
     "without them what it sees of one hospital is protected by epsilon_alone.",
     "Choosing settings by looking at results of private runs costs privacy too; it is not charged "
     "here.",
+    "Epsilons add up: whoever sees several rows or seeds over the same patients, as in this "
+    "report, holds more than any one row's epsilon allows.",
     'The row "each hospital alone" is the mean over hospitals of their own models, judged on all '
     "held-out patients; its worst site is the worst own model on its own patients.",
 )
-
-
-class Interrupted(FedwardError):
-    """The user stopped a run; the message says how to continue it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +49,10 @@ class SimulationRequest:
     data: Path | None
     sites: int | None
     epsilons: tuple[float, ...] | None
-    seeds: int
+    seeds: int | None
     engine: str
     ray_address: str | None
-    runs: Path
+    runs: Path | None
     name: str | None
     resume: Path | None
     insecure_noise_seed: int | None
@@ -88,7 +88,7 @@ def simulate_study(request: SimulationRequest, console: Console) -> ExperimentRe
     engine = _engine(request)
     if folder is None:
         name = request.name or _fresh_name(prepared.settings.study, request)
-        folder = RunFolder.create(request.runs, name, prepared.settings)
+        folder = RunFolder.create(request.runs or DEFAULT_RUNS, name, prepared.settings)
     try:
         result = _run(prepared, engine, folder, console)
     except KeyboardInterrupt:
@@ -112,7 +112,7 @@ def _prepared_new(request: SimulationRequest, console: Console) -> _Prepared:
     epsilons = tuple(sorted({*(request.epsilons or DEFAULT_EPSILONS), study.privacy.epsilon}))
     _check_epsilons(epsilons)
     if request.name is not None:
-        check_new_run(request.runs, request.name)
+        check_new_run(request.runs or DEFAULT_RUNS, request.name)
     with console.status("Calibrating the noise of every arm"):
         arms = checked_arms(study, epsilons=epsilons, sites=len(hospitals.sites))
     settings = ExperimentSettings(
@@ -122,7 +122,7 @@ def _prepared_new(request: SimulationRequest, console: Console) -> _Prepared:
         sites=sites,
         data_digest=data_digest(hospitals),
         epsilons=epsilons,
-        seeds=tuple(range(request.seeds)),
+        seeds=tuple(range(request.seeds or DEFAULT_SEEDS)),
         insecure_noise_seed=request.insecure_noise_seed,
         command=request.command,
         started=request.now.isoformat(timespec="seconds"),
@@ -136,6 +136,8 @@ def _prepared_again(request: SimulationRequest, settings: ExperimentSettings) ->
         ("--data", request.data),
         ("--sites", request.sites),
         ("--epsilon", request.epsilons),
+        ("--seeds", request.seeds),
+        ("--runs", request.runs),
         ("--name", request.name),
         ("--insecure-noise-seed", request.insecure_noise_seed),
     ):

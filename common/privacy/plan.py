@@ -129,7 +129,7 @@ def plan_for(
         raise PrivacyRefusal(f"Pooled data are one site, not {sites}; plan for sites = 1.")
     if not pooled and sites < minimum:
         raise PrivacyRefusal(
-            f"There are {sites} sites, but cohort.minimum_sites is {minimum}; add sites."
+            f"The roster holds {sites}, but cohort.minimum_sites is {minimum}; add sites."
         )
     if not pooled and sites <= privacy.colluding:
         raise PrivacyRefusal(

@@ -11,25 +11,14 @@ from fedward.common.privacy.random_source import RandomStream
 from fedward.common.secure_sum.ring import RingCodec
 
 
-def codec_for(
-    plan: SumPlan,
-    *,
-    length: int,
-    max_patients: int,
-    sites: int,
-    summation_rounding: float | None = None,
-) -> RingCodec:
-    """The codec that all sites use for this sum; see :class:`RingCodec` for what it refuses.
-
-    ``summation_rounding`` may tighten the charge for float64 sums, where the summation is bounded.
-    """
+def codec_for(plan: SumPlan, *, length: int, max_patients: int, sites: int) -> RingCodec:
+    """The codec that all sites use for this sum; see :class:`RingCodec` for what it refuses."""
     return RingCodec(
         clip=plan.clip,
         length=length,
         max_patients=max_patients,
         sites=sites,
         noise_multiplier=plan.noise_multiplier,
-        summation_rounding=summation_rounding,
     )
 
 

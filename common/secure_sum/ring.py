@@ -10,8 +10,7 @@ precision are charged, so that a noise multiplier keeps its meaning to the last 
    gamma_n n clip, gamma_n = n u / (1 - n u), u = 2^-53 (Higham 2002, section 4.2), in each of the
    two neighbours. Order may depend on who is in the sum, hence twice the bound for n =
    max_patients: 0.024 % for 2^20 patients at one site, 6 % for 2^24; and no less than 2^-16, which
-   leaves room for rounding within one patient's contribution. Whoever sums more exactly and can
-   bound both may give the bound as ``summation_rounding``.
+   leaves room for rounding within one patient's contribution.
 3. *Discreteness.* Sites' shares are discrete Gaussians, the accountants assume continuous ones.
    A discrete Gaussian of variance r^2 + s^2 is what a continuous one of variance r^2 becomes by
    randomised rounding, a post-processing, up to a factor within 1 +- 5 exp(-2 pi^2 s^2) (Peikert
@@ -50,9 +49,7 @@ class RingCodec:
 
     ``clip`` is one patient's L2 bound, ``length`` the number of coordinates, ``max_patients`` the
     bound per site, ``noise_multiplier`` that of the sum (no share is larger; 0 for sums that get no
-    noise). ``summation_rounding`` is the L2 change by float64 rounding, in clips, between the sums
-    of two neighbours; None takes the bound of the module's point 2. Raises :class:`PrivacyRefusal`
-    if the sum over ``sites`` could ever reach 2^62 units.
+    noise). Raises :class:`PrivacyRefusal` if the sum over ``sites`` could ever reach 2^62 units.
     """
 
     clip: float
@@ -61,7 +58,6 @@ class RingCodec:
     sites: int
     noise_multiplier: float
     resolution_bits: int = RESOLUTION_BITS
-    summation_rounding: float | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.clip) and self.clip > 0):
@@ -70,7 +66,7 @@ class RingCodec:
             raise ValueError("length, max_patients and sites must be at least 1")
         if self.resolution_bits < RESOLUTION_BITS:
             raise ValueError(f"resolution_bits must be at least {RESOLUTION_BITS}")
-        if not 0 <= self._summation_rounding < 1:
+        if not 0 <= self.summation_rounding < 1:
             raise PrivacyRefusal(
                 f"Sums of {self.max_patients} patients are not exact enough in float64; lower "
                 "cohort.max_patients_per_site."
@@ -100,7 +96,7 @@ class RingCodec:
     @property
     def sensitivity_units(self) -> float:
         """L2 distance of two neighbours' encoded sums at most: clip, rounding and summation."""
-        return self.clip * self.scale * (1 + self._summation_rounding) + math.sqrt(self.length)
+        return self.clip * self.scale * (1 + self.summation_rounding) + math.sqrt(self.length)
 
     def noise_sigma_units(self, share_multiplier: float) -> float:
         """Parameter of the discrete Gaussian for one site's share, in units."""
@@ -145,16 +141,15 @@ class RingCodec:
         return total
 
     @property
-    def _summation_rounding(self) -> float:
-        if self.summation_rounding is not None:
-            return self.summation_rounding
+    def summation_rounding(self) -> float:
+        """L2 change by float64 rounding, in clips, between two neighbours' sums: point 2."""
         steps = self.max_patients * _UNIT_ROUNDOFF
         return max(2 * steps / (1 - steps) * self.max_patients, _SMALLEST_ROUNDING)
 
     @property
     def _largest_norm_units(self) -> float:
         """All patients' clips together, with the error of the sum and of the norm itself."""
-        slack = 1 + self._summation_rounding + 4 * self.length * _UNIT_ROUNDOFF
+        slack = 1 + self.summation_rounding + 4 * self.length * _UNIT_ROUNDOFF
         return self.max_patients * self.clip * self.scale * slack
 
 

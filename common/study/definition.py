@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Decay = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -158,7 +159,7 @@ class LocalTraining(Section):
     proximal: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """FedProx's mu (Li et al. 2020, eq. 2)."""
     server_learning_rate: Positive = 1.0
-    server_betas: tuple[float, float] = (0.9, 0.99)
+    server_betas: tuple[Decay, Decay] = (0.9, 0.99)
     server_adaptivity: Positive = 1e-3
     """FedAdam's tau (Reddi et al. 2021, algorithm 2)."""
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedward.common.protocol.frame import FrameError, decode_frame, encode_frame
 
-FORMAT = "fedward-training-state-1"
+FORMAT: Literal["fedward-training-state-1"] = "fedward-training-state-1"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,14 +43,8 @@ class TrainingState:
 
     def to_frame(self) -> bytes:
         """Encode; equal states give equal bytes."""
-        body = {
-            "format": FORMAT,
-            "run_id": self.run_id,
-            "study_digest": self.study_digest,
-            "round": self.round,
-            "logged": self.logged,
-            "tail_count": self.tail_count,
-        }
+        header = {name: getattr(self, name) for name in _Header.model_fields if name != "format"}
+        body = _Header(format=FORMAT, **header).model_dump()
         return encode_frame(body, {name: getattr(self, name) for name in _ARRAYS})
 
     @classmethod
@@ -60,12 +55,33 @@ class TrainingState:
             FrameError: not a training state, or a damaged one.
         """
         body, arrays = decode_frame(frame)
-        if body.pop("format", None) != FORMAT or set(arrays) != set(_ARRAYS):
-            raise FrameError("not a fedward training state")
-        if set(body) != {"run_id", "study_digest", "round", "logged", "tail_count"}:
-            raise FrameError("a training state with missing or unknown fields")
-        fields: dict[str, Any] = body | arrays
+        try:
+            header = _Header.model_validate(body)
+        except ValidationError as error:
+            raise FrameError("not a fedward training state") from error
+        if set(arrays) != set(_ARRAYS) or any(
+            array.dtype != np.float64 or array.ndim != 1 for array in arrays.values()
+        ):
+            raise FrameError("not the arrays of a fedward training state")
+        if any(len({arrays[name].size for name in group}) != 1 for group in (_VECTORS, _SCALER)):
+            raise FrameError("a training state whose arrays do not fit together")
+        fields: dict[str, Any] = header.model_dump(exclude={"format"}) | arrays
         return cls(**fields)
 
 
-_ARRAYS = ("parameters", "first", "second", "tail", "center", "scale")
+class _Header(BaseModel):
+    """What a state's frame holds beside its arrays."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    format: Literal["fedward-training-state-1"]
+    run_id: str
+    study_digest: str
+    round: int = Field(ge=0)
+    logged: int = Field(ge=0)
+    tail_count: int = Field(ge=0)
+
+
+_VECTORS = ("parameters", "first", "second", "tail")
+_SCALER = ("center", "scale")
+_ARRAYS = (*_VECTORS, *_SCALER)

@@ -8,6 +8,7 @@ at most ``min(32, cpus + 4)`` at once.)
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 from collections.abc import Iterable, Sequence
@@ -17,7 +18,7 @@ from flwr.app import Message
 from flwr.serverapp import ServerApp
 
 from fedward.client.courier.client_app import make_client_app
-from fedward.common.errors import InputError
+from fedward.common.errors import FedwardError, InputError
 from fedward.simulations.engines.direct_grid import DirectGrid
 from fedward.simulations.engines.in_process_grid import run_client_app
 from fedward.simulations.engines.node_numbers import FIRST_NODE, node_context, site_number_of
@@ -113,21 +114,30 @@ class RayEngine:
                 )
             except (ConnectionError, ValueError, RuntimeError) as error:
                 raise _unreachable(address) from error
-        count = actors or max(1, int(self._ray.cluster_resources().get("CPU", 1)))
-        actor = self._ray.remote(num_cpus=1)(SiteActor)
+        cpus = self._ray.cluster_resources().get("CPU", 1)
+        count = actors or max(1, int(cpus))
+        # Actors that ask for more CPUs than there are would be waited for for ever.
+        share = min(1.0, math.floor(1e4 * cpus / count) / 1e4)
+        actor = self._ray.remote(num_cpus=share)(SiteActor)
         self._actors: list[Any] = [actor.remote() for _ in range(count)]
 
     def run(self, server_app: ServerApp, sites: Sequence[SimulatedSite]) -> None:
-        """Deal the sites to the actors and run the app against them."""
+        """Deal the sites to the actors and run the app against them.
+
+        Raises what a site's vault or the app raises.
+        """
         shares: list[dict[int, SimulatedSite]] = [{} for _ in self._actors]
         for number, site in enumerate(sites):
             shares[number % len(self._actors)][number] = site
-        self._ray.get(
-            [
-                actor.open.remote(share, len(sites))
-                for actor, share in zip(self._actors, shares, strict=True)
-            ]
-        )
+        opened = [
+            actor.open.remote(share, len(sites))
+            for actor, share in zip(self._actors, shares, strict=True)
+        ]
+        try:
+            self._ray.get(opened)
+        except FedwardError as error:
+            # Ray puts its traceback around the sentence.
+            raise getattr(error, "cause", error) from None
         RayGrid(self._actors, sites=len(sites)).serve(server_app)
 
     def close(self) -> None:

@@ -12,8 +12,6 @@ from fedward.common.study.loading import shipped_studies
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = (ROOT / "README.md", *sorted(DOCS.rglob("*.md")))
-LATER = {ROOT / "benchmarks" / "RESULTS.md"}
-"""Written by `python3 dev.py bench`, so that it may be absent in between."""
 
 
 def name_of(page: Path) -> str:
@@ -37,7 +35,7 @@ def test_relative_links_resolve(page: Path) -> None:
             continue
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
-        assert target.exists() or target in LATER, f"{link} leads nowhere"
+        assert target.exists(), f"{link} leads nowhere"
         assert ROOT in target.parents, f"{link} leads out of the project"
         if anchor:
             assert anchor in anchors_of(target), f"{link}: no such heading"

@@ -97,8 +97,6 @@ def test_sensitivity_charges_rounding_and_summation() -> None:
     assert codec(max_patients=2**20).sensitivity_units / 2**24 == pytest.approx(
         1 + 2**-12, abs=1e-5
     )
-    given_bound = codec(max_patients=2**20, summation_rounding=4e-6)
-    assert given_bound.sensitivity_units == pytest.approx(2**24 * (1 + 4e-6) + math.sqrt(5))
 
 
 def test_the_multiplier_is_what_remains_after_smoothing() -> None:
@@ -122,7 +120,6 @@ def test_noise_needs_a_multiplier(multiplier: float) -> None:
         {"sites": 2**40},
         {"max_patients": 2**40},
         {"max_patients": 2**27},
-        {"summation_rounding": math.nan},
     ],
 )
 def test_what_could_overflow_is_refused(changes: dict[str, object]) -> None:
