@@ -23,7 +23,7 @@ LIBRARIES = (
 def machine() -> str:
     """Cores, processor, memory, system and how busy it is now; no path and no host name."""
     memory = _memory_gib()
-    parts = [f"{len(os.sched_getaffinity(0))} cores", _processor()]
+    parts = [f"{os.cpu_count()} cores", _processor()]
     parts += [f"{memory:.0f} GiB memory"] if memory else []
     parts.append(platform.system())
     return ", ".join(parts) + f"; load average {os.getloadavg()[0]:.1f} at the start"

@@ -13,9 +13,9 @@ PAGE = Path(__file__).parent / "RESULTS.md"
 _HEADER = """\
 # Benchmark results
 
-Written by `python benchmarks/run.py`; edit nothing here. `python benchmarks/run.py NAME ...` measures
-some benchmarks anew and keeps the other sections. Whether a target is met is computed from the
-figure beside it. The raw figures are in `benchmarks/results/`.
+Written by `python benchmarks/run.py`; edit nothing here. `python benchmarks/run.py NAME ...`
+measures some benchmarks anew and keeps the other sections. Whether a target is met is computed
+from the figure beside it. The raw figures are in `benchmarks/results/`.
 """
 
 

@@ -61,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run what was asked for; every part is on the page as soon as it is done."""
     chosen, settings = _parsed(arguments)
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=150)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -28,6 +28,8 @@ what follows; each draw stays exact.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -47,6 +49,9 @@ _COIN_SHIFT = 63 - _COIN_BITS
 # within 4 units in the last place. 2^-45 is 16 times more than both.
 _FLOAT_MARGIN = 2.0**-45
 _CHUNK = 1 << 16
+"""Draws whose words are asked for at once: part of what a seeded stream yields."""
+_BLOCK = 1 << 13
+"""Draws worked on at once, so that what lies between stays in the processor's cache."""
 
 
 def sample_discrete_gaussian(stream: RandomStream, *, sigma: float, size: int) -> NDArray[np.int64]:
@@ -63,70 +68,127 @@ def sample_discrete_gaussian(stream: RandomStream, *, sigma: float, size: int) -
 
 
 def _fill(target: NDArray[np.int64], stream: RandomStream, table: EnvelopeTable) -> None:
-    values, kept = _propose(stream, table, target.size)
-    target[:] = values
-    pending = np.flatnonzero(~kept)
+    pending = np.flatnonzero(~_propose(stream, table, target))
     while pending.size:
-        values, kept = _propose(stream, table, pending.size)
+        values = np.empty(pending.size, dtype=np.int64)
+        kept = _propose(stream, table, values)
         target[pending] = values
         pending = pending[~kept]
 
 
 def _propose(
-    stream: RandomStream, table: EnvelopeTable, size: int
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    words = stream.uint64(2 * size)
-    selector, rest = words[:size], words[size:]
-    bins = _bins(stream, table, selector)
-    negative = rest >> np.uint64(63) != 0
-    if table.width_log2 == 0:
-        magnitude, kept = bins, np.ones(size, dtype=np.bool_)
-    else:
-        start = bins << table.width_log2
-        offset = (rest & np.uint64(2**table.width_log2 - 1)).astype(np.int64)
-        magnitude = start + offset
-        kept = _coins(stream, table, start=start, offset=offset, rest=rest)
-    kept &= ~(negative & (magnitude == 0))
-    return np.where(negative, -magnitude, magnitude), kept
+    stream: RandomStream, table: EnvelopeTable, values: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Write a proposal to every place, and say which are kept.
+
+    Words are used in this order: one a place for the bin, one a place for the rest, those that
+    settle bins, those that settle coins. Blocks do not change it.
+    """
+    size = values.size
+    blocks = [slice(first, first + _BLOCK) for first in range(0, size, _BLOCK)]
+    words = _word_blocks(stream, size)
+    tied: dict[int, int] = {}
+    for block in blocks:
+        selector = next(words)
+        # The bins wait in the place of the values.
+        values[block] = bins = table.bins_of_words(selector)
+        for within in np.flatnonzero(bins < 0).tolist():
+            tied[block.start + within] = int(selector[within])
+    if tied:
+        words = iter(list(words))
+        _decide_bins(stream, table, tied, bins=values)
+    kept = np.empty(size, dtype=np.bool_)
+    doubtful: dict[int, int] = {}
+    for block in blocks:
+        rest = next(words).view(np.int64)
+        for within in _coins(table, rest, values=values[block], kept=kept[block]).tolist():
+            doubtful[block.start + within] = int(rest[within])
+    if doubtful:
+        _decide_coins(stream, table, doubtful, values=values, kept=kept)
+    return kept
 
 
-def _bins(
-    stream: RandomStream, table: EnvelopeTable, selector: NDArray[np.uint64]
-) -> NDArray[np.int64]:
-    bins = np.searchsorted(table.heads, selector, side="right").astype(np.int64)
-    tied = np.flatnonzero((bins > 0) & (table.heads[bins - 1] == selector))
-    if tied.size:
-        more = stream.uint64(3 * tied.size).reshape(-1, 3)
-        for index, words in zip(tied.tolist(), more.tolist(), strict=True):
-            bins[index] = table.bin_of(_joined([int(selector[index]), *words]))
-    return bins
+def _word_blocks(stream: RandomStream, size: int) -> Iterator[NDArray[np.uint64]]:
+    """``size`` words in blocks, and another ``size``: both in one request where they are few."""
+    if 2 * size <= _BLOCK:
+        words = stream.uint64(2 * size)
+        yield words[:size]
+        yield words[size:]
+        return
+    for _ in range(2):
+        for first in range(0, size, _BLOCK):
+            yield stream.uint64(min(_BLOCK, size - first))
+
+
+def _decide_bins(
+    stream: RandomStream, table: EnvelopeTable, tied: dict[int, int], *, bins: NDArray[np.int64]
+) -> None:
+    """Settle the bins of the places whose word, given here, equals the head of a boundary."""
+    more = stream.uint64(3 * len(tied)).reshape(-1, 3)
+    for (index, head), words in zip(tied.items(), more.tolist(), strict=True):
+        bins[index] = table.bin_of(_joined([head, *words]))
 
 
 def _coins(
+    table: EnvelopeTable,
+    rest: NDArray[np.int64],
+    *,
+    values: NDArray[np.int64],
+    kept: NDArray[np.bool_],
+) -> NDArray[np.int64]:
+    """Turn bins into signed proposals and throw the coins; return the places of doubtful coins."""
+    sign = rest >> 63
+    if table.width_log2 == 0:
+        values ^= sign
+        np.not_equal(values, -1, out=kept)  # all but zero with a minus sign
+        values -= sign
+        return np.empty(0, dtype=np.int64)
+    start = values << table.width_log2
+    offset = rest & (2**table.width_log2 - 1)
+    np.add(start, offset, out=values)
+    values ^= sign
+    minus_zero = values == -1
+    values -= sign
+    exponent = offset.astype(np.float64)
+    start += start
+    start += offset
+    exponent *= start.astype(np.float64)
+    exponent *= -0.5 / (table.sigma * table.sigma)
+    # In units of the coin's last bit; a power of two rounds nothing.
+    keep = np.exp(exponent, out=exponent)
+    keep *= 2.0**_COIN_BITS
+    margin = _FLOAT_MARGIN * 2.0**_COIN_BITS
+    coin = ((rest >> _COIN_SHIFT) & (2**_COIN_BITS - 1)).astype(np.float64)
+    below = coin < keep + margin
+    coin += 1
+    keep -= margin
+    np.less_equal(coin, keep, out=kept)
+    below &= ~kept
+    kept &= ~minus_zero
+    return np.flatnonzero(below)
+
+
+def _decide_coins(
     stream: RandomStream,
     table: EnvelopeTable,
+    doubtful: dict[int, int],
     *,
-    start: NDArray[np.int64],
-    offset: NDArray[np.int64],
-    rest: NDArray[np.uint64],
-) -> NDArray[np.bool_]:
-    exponent = offset.astype(np.float64) * (2 * start + offset)
-    exponent *= -0.5 / (table.sigma * table.sigma)
-    keep = np.exp(exponent, out=exponent)
-    head = (rest >> np.uint64(_COIN_SHIFT)) & np.uint64(2**_COIN_BITS - 1)
-    coin = head.astype(np.float64) * 2.0**-_COIN_BITS
-    kept = coin + 2.0**-_COIN_BITS <= keep - _FLOAT_MARGIN
-    open_ = np.flatnonzero(~kept & (coin < keep + _FLOAT_MARGIN))
-    if open_.size:
-        more = stream.uint64(4 * open_.size).reshape(-1, 4)
-        for index, words in zip(open_.tolist(), more.tolist(), strict=True):
-            kept[index] = table.keeps(
-                _joined([int(head[index]), *words]),
-                _COIN_BITS + FRACTION_BITS,
-                start=int(start[index]),
-                offset=int(offset[index]),
-            )
-    return kept
+    values: NDArray[np.int64],
+    kept: NDArray[np.bool_],
+) -> None:
+    """Settle the coins of the places, given here with their word, that a float64 leaves open."""
+    more = stream.uint64(4 * len(doubtful)).reshape(-1, 4)
+    for (index, rest), words in zip(doubtful.items(), more.tolist(), strict=True):
+        magnitude = abs(int(values[index]))
+        offset = rest & (2**table.width_log2 - 1)
+        head = (rest >> _COIN_SHIFT) & (2**_COIN_BITS - 1)
+        heads_up = table.keeps(
+            _joined([head, *words]),
+            _COIN_BITS + FRACTION_BITS,
+            start=magnitude - offset,
+            offset=offset,
+        )
+        kept[index] = heads_up and not (magnitude == 0 and rest < 0)
 
 
 def _joined(words: list[int]) -> int:

@@ -14,6 +14,9 @@ from fedward.common.models.logistic_regression import LogisticRegression
 from fedward.common.models.mlp import Mlp
 from fedward.common.models.registry import ModelFamily, is_registered
 
+CLOSED_FORMS = (LogisticRegression, Mlp)
+"""Families of the registry that have kernels of their own."""
+
 BLOCK_VALUES = 2**22
 """Float64 values that one array of a block of rows may have."""
 
@@ -69,7 +72,7 @@ def clipped_gradient_sum(
     """
     if not (np.isfinite(clip) and clip > 0):
         raise ValueError("clip must be positive and finite")
-    if not is_registered(model):
+    if type(model) not in CLOSED_FORMS and not is_registered(model):
         raise ValueError("only models from the registry may meet patient data")
     if parameters.shape != (model.parameter_count,):
         raise ValueError(f"parameters must be [{model.parameter_count}]")

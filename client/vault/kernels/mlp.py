@@ -16,6 +16,7 @@ from fedward.client.vault.kernels.compensated import CompensatedSum
 from fedward.client.vault.kernels.mlp_norms import GRAM_ROWS, summed_squared_norms
 from fedward.client.vault.kernels.mlp_rows import RowParts, RowPass
 from fedward.client.vault.kernels.patients import PatientChunk, patient_chunks
+from fedward.client.vault.kernels.products import sum_outer_products
 from fedward.client.vault.kernels.scratch import Scratch
 from fedward.common.models.mlp import Mlp
 
@@ -64,17 +65,15 @@ class _MlpKernel:
 
     def add_chunk(self, chunk: PatientChunk) -> None:
         parts = self._pass.run(chunk.features, chunk.target)
-        squares = parts.squared_norms()
-        if len(chunk.counts) < len(chunk.target):
-            weights, written_out = self._patient_weights(parts, chunk.counts, np.sqrt(squares))
+        norms = np.sqrt(parts.squared_norms())
+        if len(chunk.counts) == len(chunk.target):
+            weights = clip_factors(norms, clip=self._clip)
         else:
-            weights, written_out = clip_factors(np.sqrt(squares), clip=self._clip), ()
-        lost = ~np.isfinite(squares)
-        if lost.any():
-            weights = np.where(lost, 0.0, weights)
-        for rows in written_out:
-            gradient = self._weighted_sum(parts.take(rows), np.ones(_length(rows)))
-            self._add_clipped(gradient / _length(rows))
+            weights, written_out = self._patient_weights(parts, chunk.counts, norms)
+            weights = np.where(np.isfinite(norms), weights, 0.0)
+            for rows in written_out:
+                gradient = self._weighted_sum(parts.take(rows), np.ones(_length(rows)))
+                self._add_clipped(gradient / _length(rows))
         self.total.add(self._weighted_sum(parts, weights))
 
     def add_written_out(self, patient: PatientChunk) -> None:
@@ -124,7 +123,7 @@ class _MlpKernel:
         ):
             np.matmul(weights, deltas, out=layer.bias(gradient))
             np.multiply(deltas, weights[:, None], out=deltas)
-            np.matmul(deltas.T, inputs, out=layer.weight(gradient))
+            sum_outer_products(deltas, inputs, out=layer.weight(gradient))
         return gradient
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fedward.client.vault.kernels.products import multiply_rows, padded_rows
+from fedward.client.vault.kernels.products import ROWS, multiply_rows, padded_rows
 from fedward.client.vault.kernels.scratch import Scratch
 from fedward.common.models.binary import sigmoid
 from fedward.common.models.mlp import Mlp
@@ -24,12 +24,16 @@ class RowParts:
 
     inputs: tuple[NDArray[np.float64], ...]
     deltas: tuple[NDArray[np.float64], ...]
+    squares: NDArray[np.float64] | None = None
+    """What :meth:`squared_norms` answers, where the pass has found it on its way."""
 
     def squared_norms(self) -> NDArray[np.float64]:
         """Squared norm of each row's gradient over all layers, ``|delta|^2 (|input|^2 + 1)``.
 
         Goodfellow 2015, "Efficient per-example gradient computations", section 4.
         """
+        if self.squares is not None:
+            return self.squares
         total = np.zeros(len(self.deltas[0]))
         for inputs, deltas in zip(self.inputs, self.deltas, strict=True):
             total += np.vecdot(deltas, deltas) * (np.vecdot(inputs, inputs) + 1.0)
@@ -60,8 +64,9 @@ class RowPass:
         self._dtype = np.dtype(dtype)
         self._scratch = scratch
         self._rectified = model.options.activation == "relu"
-        self._weights = [layer.weight(parameters).astype(dtype) for layer in model.layers]
-        self._biases = [layer.bias(parameters).astype(dtype) for layer in model.layers]
+        rounded = parameters.astype(dtype)
+        self._weights = [layer.weight(rounded) for layer in model.layers]
+        self._biases = [layer.bias(rounded) for layer in model.layers]
         self._forward = [np.ascontiguousarray(weight.T) for weight in self._weights]
 
     def run(self, features: NDArray[np.float64], target: NDArray[np.float64]) -> RowParts:
@@ -69,24 +74,28 @@ class RowPass:
 
         The parts lie in the scratch arrays and last until the next run.
         """
+        # Each array is widened and its norms taken while it is still in the processor's cache.
         rows = len(target)
-        activations = [self._padded(features)]
         last = len(self._weights) - 1
+        activations = [self._padded(features)]
+        inputs = [features]
+        widths = [np.vecdot(features, features) + 1.0]
         for layer in range(last):
             activations.append(self._hidden(activations[-1], layer))
-        logits = self._array(f"delta {last}", len(activations[0]), 1)
-        multiply_rows(activations[-1], self._forward[-1], out=logits)
-        logits += self._biases[-1]
-        deltas = [logits]
-        logits[:rows, 0] = sigmoid(logits[:rows, 0].astype(np.float64)) - target
-        logits[rows:] = 0.0
+            inputs.append(self._wide(f"wide {layer}", activations[-1], rows))
+            widths.append(np.vecdot(inputs[-1], inputs[-1]) + 1.0)
+        delta = self._array(f"delta {last}", len(activations[0]), 1)
+        multiply_rows(activations[-1], self._forward[-1], out=delta)
+        delta += self._biases[-1]
+        delta[:rows, 0] = sigmoid(delta[:rows, 0].astype(np.float64)) - target
+        delta[rows:] = 0.0
+        deltas = [self._wide(f"wide delta {last}", delta, rows)]
+        squares = np.vecdot(deltas[-1], deltas[-1]) * widths[-1]
         for layer in range(last - 1, -1, -1):
-            deltas.append(self._before(deltas[-1], activations[layer + 1], layer))
-        deltas.reverse()
-        return RowParts(
-            (features, *(self._wide(f"wide {n}", a, rows) for n, a in enumerate(activations[1:]))),
-            tuple(self._wide(f"wide delta {n}", d, rows) for n, d in enumerate(deltas)),
-        )
+            delta = self._before(delta, activations[layer + 1], layer)
+            deltas.append(self._wide(f"wide delta {layer}", delta, rows))
+            squares += np.vecdot(deltas[-1], deltas[-1]) * widths[layer]
+        return RowParts(tuple(inputs), tuple(reversed(deltas)), squares)
 
     def _hidden(self, inputs: Floats, layer: int) -> Floats:
         """What the layer makes of its inputs."""
@@ -95,10 +104,11 @@ class RowPass:
         multiply_rows(inputs, weights, out=out)
         out += self._biases[layer]
         if self._rectified:
-            # Three times as fast as against a scalar, which numpy does not vectorise.
-            zeros = self._array("zeros", *out.shape)
+            # Four times as fast as against a scalar, which numpy does not vectorise.
+            zeros = self._array("zeros", ROWS, out.shape[1])
             zeros.fill(0)
-            np.maximum(out, zeros, out=out)
+            blocks = out.reshape(-1, ROWS, out.shape[1])
+            np.maximum(blocks, zeros, out=blocks)
         else:
             np.tanh(out, out=out)
         return out

@@ -63,9 +63,10 @@ def chosen(cohort: Cohort, patients: NDArray[np.int64] | NDArray[np.bool_]) -> N
         raise ValueError("positions of patients must be integers")
     positions = patients.astype(np.int64, copy=False)
     if len(positions):
-        if positions.min() < 0 or positions.max() >= cohort.patient_count:
-            raise ValueError("a position lies outside the cohort")
         ascending = bool((positions[1:] > positions[:-1]).all())
+        ends = positions[[0, -1]] if ascending else positions
+        if ends.min() < 0 or ends.max() >= cohort.patient_count:
+            raise ValueError("a position lies outside the cohort")
         if not ascending and len(np.unique(positions)) != len(positions):
             raise ValueError("a patient is chosen twice")
     return positions
@@ -87,8 +88,7 @@ def patient_chunks(
         offsets = cohort.offsets
     else:
         positions = chosen(cohort, patients)
-        counts = cohort.offsets[positions + 1] - cohort.offsets[positions]
-        offsets = np.concatenate([[0], np.cumsum(counts)])
+        offsets = _row_offsets(cohort, positions)
     first = 0
     while first < len(offsets) - 1:
         fitting = int(np.searchsorted(offsets, offsets[first] + rows, side="right")) - 1
@@ -98,7 +98,7 @@ def patient_chunks(
         elif last == first + 1:
             yield _view(cohort, int(positions[first]), int(positions[first]) + 1)
         else:
-            yield _gathered(cohort, positions[first:last])
+            yield _gathered(cohort, positions[first:last], np.diff(offsets[first : last + 1]))
         first = last
 
 
@@ -108,13 +108,26 @@ def _view(cohort: Cohort, first: int, last: int) -> PatientChunk:
     return PatientChunk(cohort.features[rows], cohort.target[rows], counts)
 
 
-def _gathered(cohort: Cohort, positions: NDArray[np.int64]) -> PatientChunk:
-    first_rows = cohort.offsets[positions]
-    counts = cohort.offsets[positions + 1] - first_rows
-    rows = first_rows
-    if len(cohort.target) != cohort.patient_count:
-        total = int(counts.sum())
-        rows = np.repeat(first_rows - (np.cumsum(counts) - counts), counts) + np.arange(total)
+def _one_row_each(cohort: Cohort) -> bool:
+    return len(cohort.target) == cohort.patient_count
+
+
+def _row_offsets(cohort: Cohort, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each patient's rows begin when they are put side by side, and where the last end."""
+    if _one_row_each(cohort):
+        return np.arange(len(positions) + 1)
+    offsets = np.zeros(len(positions) + 1, dtype=np.int64)
+    np.cumsum(cohort.offsets[positions + 1] - cohort.offsets[positions], out=offsets[1:])
+    return offsets
+
+
+def _gathered(
+    cohort: Cohort, positions: NDArray[np.int64], counts: NDArray[np.int64]
+) -> PatientChunk:
+    rows = positions
+    if not _one_row_each(cohort):
+        shifts = cohort.offsets[positions] - (np.cumsum(counts) - counts)
+        rows = np.repeat(shifts, counts) + np.arange(int(counts.sum()))
     features = _scratch.float64("features", (len(rows), cohort.features.shape[1]))
     # Positions are checked, so "clip" changes nothing; "raise" would copy once more.
     np.take(cohort.features, rows, axis=0, out=features, mode="clip")

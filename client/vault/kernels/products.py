@@ -15,7 +15,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 ROWS = 64
-"""Rows of a block. On the machines measured, as fast as 512 rows at once."""
+"""Rows of a block. On the machines measured, faster than 128 or 512 rows at once."""
+
+SMALL_PRODUCT = 10**6
+"""Multiplications up to which OpenBLAS takes its way for small matrices, which packs nothing."""
 
 
 def padded_rows(rows: int) -> int:
@@ -31,11 +34,29 @@ def multiply_rows(
     Padding rows may hold anything finite.
     """
     inputs, outputs = matrix.shape
-    if not rows_stay_apart(inputs, outputs, np.dtype(matrix.dtype).name):
+    if not rows_stay_apart(inputs, outputs, matrix.dtype.str):
         np.einsum("ri,io->ro", rows, matrix, out=out)
         return
     # One BLAS call a block: numpy walks the first axis itself.
     np.matmul(rows.reshape(-1, ROWS, inputs), matrix, out=out.reshape(-1, ROWS, outputs))
+
+
+def sum_outer_products(
+    left: NDArray[np.float64], right: NDArray[np.float64], *, out: NDArray[np.float64]
+) -> None:
+    """Write ``left.T @ right``, the sum over rows of their outer products, to ``out``.
+
+    The order of addition over the rows is the library's. Columns of ``left`` are taken in slabs,
+    each a small product, where they divide evenly: about a tenth faster on the machines measured.
+    """
+    rows, outputs = left.shape
+    slab = SMALL_PRODUCT // max(1, rows * right.shape[1])
+    slab = next((width for width in (32, 16, 8) if width <= slab and outputs % width == 0), 0)
+    if slab:
+        slabs = left.reshape(rows, outputs // slab, slab).transpose(1, 2, 0)
+        np.matmul(slabs, right, out=out.reshape(-1, slab, right.shape[1]))
+    else:
+        np.matmul(left.T, right, out=out)
 
 
 @lru_cache(maxsize=256)

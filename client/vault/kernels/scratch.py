@@ -20,14 +20,19 @@ class Scratch(threading.local):
 
     def __init__(self) -> None:
         self._buffers: dict[str, NDArray[np.uint8]] = {}
+        self._last: dict[str, tuple[tuple[int, int], DTypeLike, NDArray[np.floating]]] = {}
 
     def array(self, name: str, shape: tuple[int, int], dtype: DTypeLike) -> NDArray[np.floating]:
         """An array of undefined content, C-contiguous."""
+        last = self._last.get(name)
+        if last is not None and last[0] == shape and last[1] == dtype:
+            return last[2]
         size = shape[0] * shape[1] * np.dtype(dtype).itemsize
         buffer = self._buffers.get(name)
         if buffer is None or buffer.size < size:
             buffer = self._buffers[name] = np.empty(size, dtype=np.uint8)
         array: NDArray[np.floating] = buffer[:size].view(dtype).reshape(shape)
+        self._last[name] = shape, dtype, array
         return array
 
     def float64(self, name: str, shape: tuple[int, int]) -> NDArray[np.float64]:
@@ -37,3 +42,4 @@ class Scratch(threading.local):
     def clear(self) -> None:
         """Free this thread's arrays."""
         self._buffers.clear()
+        self._last.clear()

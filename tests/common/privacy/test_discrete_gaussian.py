@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import bisect
 from decimal import Decimal, localcontext
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,6 +38,80 @@ class Words:
         row = self._rows.pop(0)
         assert len(row) == size
         return np.array(row, dtype=np.uint64)
+
+
+class Recorded:
+    """Stands in for a stream: yields given words one after another, then those of a stream."""
+
+    def __init__(self, first: list[int], seed: int) -> None:
+        self._first = first
+        self._stream = RandomSource.insecure(seed).stream(purpose="noise", context=b"recorded")
+
+    def uint64(self, size: int) -> NDArray[np.uint64]:
+        given, self._first = self._first[:size], self._first[size:]
+        fresh = self._stream.uint64(size - len(given))
+        return np.concatenate([np.array(given, dtype=np.uint64), fresh])
+
+
+def one_by_one(stream: Any, *, sigma: float, size: int) -> list[int]:
+    """The sampler without tables, blocks or vectors; words are used in the documented order."""
+    table = envelope_table(sigma)
+    drawn = [0] * size
+    pending = list(range(size))
+    while pending:
+        selectors = stream.uint64(len(pending)).tolist()
+        rests = stream.uint64(len(pending)).tolist()
+        heads = table.heads.tolist()
+        known = set(heads)
+        bins = [bisect.bisect_right(heads, word) for word in selectors]
+        for index, word in enumerate(selectors):
+            if word in known:
+                bins[index] = table.bin_of(joined([word, *stream.uint64(3).tolist()]))
+        kept = []
+        mask = 2**table.width_log2 - 1
+        for index, rest in enumerate(rests):
+            start, offset = bins[index] << table.width_log2, rest & mask
+            coin = (rest >> 41) % 2**22
+            keep = np.exp(float(offset) * (2 * start + offset) * (-0.5 / (sigma * sigma)))
+            heads_up = table.width_log2 == 0 or (coin + 1) / 2**22 <= keep - 2.0**-45
+            if not heads_up and coin / 2**22 < keep + 2.0**-45:
+                words = joined([coin, *stream.uint64(4).tolist()])
+                heads_up = table.keeps(words, 22 + 256, start=start, offset=offset)
+            minus = rest >> 63
+            kept.append(heads_up and not (minus and start + offset == 0))
+            drawn[pending[index]] = -(start + offset) if minus else start + offset
+        pending = [place for place, good in zip(pending, kept, strict=True) if not good]
+    return drawn
+
+
+def joined(words: list[int]) -> int:
+    return int.from_bytes(b"".join(word.to_bytes(8, "big") for word in words), "big")
+
+
+@pytest.mark.parametrize("sigma", [0.25, 0.7, 3.0, 31.9, 333.3, UNIT, 7.3 * UNIT, 2.0**45])
+@pytest.mark.parametrize("size", [1, 31, 4096, 4097, 20_000])
+def test_draws_are_those_of_one_by_one_to_the_bit(sigma: float, size: int) -> None:
+    heads = envelope_table(sigma).heads.tolist()
+    # Words at and around every boundary first, so that ties and crowded cells are all met.
+    around = [(head + step) % 2**64 for head in heads for step in (-1, 0, 1)]
+    first = (around * (size // len(around) + 1))[:size]
+    for words in ([], first):
+        ours, theirs = Recorded(words, seed=size), Recorded(words, seed=size)
+        found = sample_discrete_gaussian(ours, sigma=sigma, size=size)  # type: ignore[arg-type]
+        assert found.tolist() == one_by_one(theirs, sigma=sigma, size=size)
+        assert ours.uint64(1) == theirs.uint64(1), "another number of words was used"
+
+
+@pytest.mark.parametrize("sigma", [0.25, 1.0, 5.0, 40.0, UNIT, 2.0**45])
+def test_the_guide_finds_the_bins_of_a_plain_search(sigma: float) -> None:
+    table = envelope_table(sigma)
+    edges = [*table.heads.tolist(), *(cell << 53 for cell in range(2**11)), 2**64]
+    words = sorted({(edge + step) % 2**64 for edge in edges for step in (-1, 0, 1)})
+    words += RandomSource.insecure(0).stream(purpose="n", context=b"").uint64(10_000).tolist()
+    known = set(table.heads.tolist())
+    found = table.bins_of_words(np.array(words, dtype=np.uint64)).tolist()
+    plain = [bisect.bisect_right(table.heads.tolist(), word) for word in words]
+    assert found == [-1 - b if w in known else b for w, b in zip(words, plain, strict=True)]
 
 
 @pytest.mark.parametrize("sigma", [0.25, 0.5, 1.3, 4.0, 31.9, 40.0, 333.3])

@@ -58,3 +58,26 @@ def test_the_check_catches_neighbours_that_leak(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(np, "matmul", leaking)
     assert not products.rows_stay_apart(50, 20, "float32")
     products.rows_stay_apart.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("rows", "outputs", "inputs"),
+    [
+        (512, 128, 100),
+        (512, 64, 128),
+        (512, 64, 1),
+        (7, 24, 3),
+        (5, 5, 4),
+        (512, 8, 300),
+        (0, 8, 2),
+    ],
+)
+def test_outer_products_add_up(rows: int, outputs: int, inputs: int) -> None:
+    generator = np.random.default_rng(0)
+    left = generator.standard_normal((rows, outputs))
+    right = generator.standard_normal((rows, inputs))
+    out = np.full((outputs, inputs), np.nan)
+    products.sum_outer_products(left, right, out=out)
+    magnitudes = np.abs(left).T @ np.abs(right)
+    exact = (left.astype(np.longdouble).T @ right.astype(np.longdouble)).astype(np.float64)
+    assert (np.abs(out - exact) <= (rows + 1) * 2.0**-53 * magnitudes).all()
