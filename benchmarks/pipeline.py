@@ -63,7 +63,7 @@ def trained(
             cohort=cohort,
             study=study,
             protection=protection,
-            policy=SitePolicy(minimum_sites=1 if pooled else 2),
+            policy=SitePolicy(known_sites=frozenset(cohorts)),
             insecure_noise_seed=insecure_noise_seed,
         )
         for name, cohort in cohorts.items()

@@ -63,11 +63,6 @@ class Cohort:
         """How many patients (a private number at a real site)."""
         return len(self.offsets) - 1
 
-    @property
-    def max_rows_per_patient(self) -> int:
-        """Rows of the patient with the most."""
-        return int(np.diff(self.offsets).max(initial=0))
-
     def take(self, patients: NDArray[np.int64]) -> Self:
         """The cohort of the patients at these positions, in this order."""
         counts = np.diff(self.offsets)[patients]

@@ -52,6 +52,7 @@ class ReleaseRecord(BaseModel):
     query_digest: str
     release_digest: str
     executed: ExecutedNoise | None
+    masked: bool
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -111,6 +112,7 @@ class SumRounds:
                     query_digest=digest,
                     release_digest=frame_digest(answer_frame),
                     executed=release.executed,
+                    masked=release.masked,
                 )
             )
         if total is None or scale_bits is None:

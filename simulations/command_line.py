@@ -39,7 +39,7 @@ def simulate(
     ] = None,
     epsilon: Annotated[
         list[float] | None,
-        typer.Option(help="Compare at this epsilon; repeatable [0.5 1 3 8 and the study's]."),
+        typer.Option(help="Compare at this epsilon; repeatable [0.5 1 3 8]. The study's is added."),
     ] = None,
     seeds: Annotated[
         int | None, typer.Option(min=1, max=1000, help="Seeds for the intervals [5].")
@@ -67,7 +67,8 @@ def simulate(
     Prints one table and writes report.html and results.json to the run's folder.
     """
     # Imported here, so that `fedward --help` does not wait for torch and Flower.
-    from fedward.simulations.session import SimulationRequest, simulate_study
+    from fedward.simulations.request import SimulationRequest
+    from fedward.simulations.session import simulate_study
 
     console = Console()
     request = SimulationRequest(

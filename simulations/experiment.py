@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from fedward.common.errors import PrivacyRefusal
 from fedward.common.study.definition import Study
 from fedward.common.study.description import describe_model, describe_training
 from fedward.simulations.arms import Arm, arms_of
@@ -15,8 +16,9 @@ from fedward.simulations.federation import Engine
 from fedward.simulations.hospitals.hospital import Hospitals
 from fedward.simulations.results import ArmResult, ExperimentResult, SiteSummary
 from fedward.simulations.run_folder import ExperimentSettings, FinishedSeed, RunFolder
-from fedward.simulations.seed_run import OnProgress, SplitHospitals, plan_of, run_seed
+from fedward.simulations.seed_run import OnProgress, run_seed
 from fedward.simulations.summaries import build_arm
+from fedward.simulations.trainings import SplitHospitals, plan_of
 
 LIBRARIES = ("fedward", "flwr", "torch", "opacus", "dp-accounting", "numpy", "scikit-learn")
 
@@ -40,7 +42,12 @@ def checked_arms(study: Study, *, epsilons: Sequence[float], sites: int) -> tupl
     arms = arms_of(study, epsilons=epsilons)
     for arm in arms:
         if arm.protected:
-            plan_of(arm, sites=sites)
+            try:
+                plan_of(arm, sites=sites)
+            except PrivacyRefusal as refusal:
+                raise PrivacyRefusal(
+                    f"{arm.label} at --epsilon {arm.target_epsilon:g}: {refusal}"
+                ) from refusal
     return arms
 
 

@@ -26,8 +26,10 @@ def progress_bar(console: Console, *, total_rounds: int, done_rounds: int) -> It
         transient=True,
     )
     task = bar.add_task("starting", total=total_rounds, completed=done_rounds)
+    expected: tuple[str, int, int] | None = None
 
     def show(progress: RoundProgress) -> None:
+        nonlocal expected
         arm = progress.arm
         spent = "" if progress.epsilon is None else f", epsilon so far {progress.epsilon:.3f}"
         goal = "" if arm.target_epsilon is None else f" (epsilon {arm.target_epsilon:g})"
@@ -36,8 +38,10 @@ def progress_bar(console: Console, *, total_rounds: int, done_rounds: int) -> It
             task,
             description=f"{arm.label}{goal}: seed {progress.seed}, "
             f"round {progress.round}/{rounds}{spent}",
-            advance=1 if progress.round else 0,
+            # The first call of a training tells the round that it is resumed from.
+            advance=1 if (arm.key, progress.seed, progress.round) == expected else progress.round,
         )
+        expected = (arm.key, progress.seed, progress.round + 1)
 
     with bar:
         yield show

@@ -135,3 +135,6 @@ class ExperimentResult(_Result):
     """A predicted probability from here on counts as positive; None: not told to the reader."""
     training_description: str = ""
     """One sentence on the model and its training, such as "Logistic regression, 40 rounds"."""
+    masked: bool = False
+    """Whether pairwise masks hid single hospitals' summands from the coordinator in every release
+    of the federated arms. If not, ``epsilon_alone`` and not ``epsilon`` holds against it."""

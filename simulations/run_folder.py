@@ -41,6 +41,8 @@ class ExperimentSettings(BaseModel):
     insecure_noise_seed: int | None
     command: str
     started: str
+    notes: tuple[str, ...] = ()
+    """What is particular to this run's data, for the report."""
 
 
 class FinishedSeed(BaseModel):
@@ -137,6 +139,19 @@ class RunFolder:
         points = [point for line in text.splitlines() if (point := _point_of(line))]
         return sorted({point.round: point for point in points}.values(), key=lambda p: p.round)
 
+    def add_seconds(self, arm: str, seed: int, part: str, seconds: float) -> None:
+        """Note how long a round took, so that a resumed training knows its whole time."""
+        path = self._seconds_path(arm, seed, part)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            # A fixed width tells a line torn by a kill from a whole one.
+            file.write(f"{seconds:015.6f}\n")
+
+    def seconds(self, arm: str, seed: int, part: str) -> float:
+        """Return how long a training's rounds took, over all processes that ran it."""
+        text = self._seconds_path(arm, seed, part).read_text("utf-8")
+        return sum(float(line) for line in text.splitlines() if len(line) == 15)
+
     def finished(self, arm: str, seed: int) -> FinishedSeed | None:
         """Return a seed that is done, or None."""
         path = self._seed_path(arm, seed)
@@ -173,6 +188,9 @@ class RunFolder:
                 columns=np.array([column.name for column in design_columns(study)]),
             )
         beside.replace(path)
+
+    def _seconds_path(self, arm: str, seed: int, part: str) -> Path:
+        return self._points_path(arm, seed, part).with_name("seconds.txt")
 
     def _points_path(self, arm: str, seed: int, part: str) -> Path:
         return self.path / "trainings" / arm / f"seed-{seed}" / part / "rounds.jsonl"

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from fedward.client.cohort import Cohort
-from fedward.client.vault.gate import SitePolicy
-from fedward.client.vault.protection import PlannedProtection, Protection
 from fedward.common.privacy.accounting import AccountedEpsilon, cross_checked_epsilon, epsilon_of
-from fedward.common.privacy.plan import PrivacyPlan, plan_for
-from fedward.common.study.definition import Study
-from fedward.common.study.dimensions import Dimensions
 from fedward.server.coordinator import CompletedRun, RunOptions
 from fedward.server.training.state import TrainingState
-from fedward.simulations.arms import Arm, changed
+from fedward.simulations.arms import Arm
 from fedward.simulations.evaluation import (
     Predictions,
     joined,
@@ -26,39 +20,13 @@ from fedward.simulations.evaluation import (
     predict_patients,
     round_point,
 )
-from fedward.simulations.federation import Engine, SimulatedSite, executed_events, train
-from fedward.simulations.hospitals.holdout import concatenate, split_holdout
-from fedward.simulations.hospitals.hospital import Hospitals
+from fedward.simulations.federation import Engine, executed_events, train
+from fedward.simulations.hospitals.holdout import concatenate
 from fedward.simulations.results import CrossCheck, Metrics, RoundPoint, SeedResult
 from fedward.simulations.run_folder import FinishedSeed, RunFolder
 from fedward.simulations.spending import spent_after
 from fedward.simulations.summaries import mean_rounds, metrics_of
-from fedward.simulations.unprotected import Unprotected
-
-EVERYONE = "all"
-"""Name of the one training of an arm whose hospitals train together."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SplitHospitals:
-    """All hospitals at one seed: training and held-out patients by site name."""
-
-    training: Mapping[str, Cohort]
-    held_out: Mapping[str, Cohort]
-
-    @classmethod
-    def of(cls, hospitals: Hospitals, study: Study, *, seed: int) -> SplitHospitals:
-        """Split every hospital by patient."""
-        splits = {
-            hospital.name: split_holdout(
-                hospital.cohort, holdout=study.evaluation.holdout, seed=seed, site=hospital.name
-            )
-            for hospital in hospitals.sites
-        }
-        return cls(
-            training={name: split[0] for name, split in splits.items()},
-            held_out={name: split[1] for name, split in splits.items()},
-        )
+from fedward.simulations.trainings import SplitHospitals, Training, simulated_sites, trainings_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,16 +40,6 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Training:
-    """One training of an arm: a federation of some hospitals, or of one."""
-
-    part: str
-    study: Study
-    cohorts: Mapping[str, Cohort]
-    plan: PrivacyPlan | None
 
 
 def run_seed(
@@ -100,46 +58,39 @@ def run_seed(
     on_everyone: list[Predictions] = []
     points: list[list[RoundPoint]] = []
     runs: list[CompletedRun] = []
-    trainings = _trainings(arm, split)
-    seconds = 0.0
+    trainings = trainings_of(arm, split)
     for training in trainings:
-        checkpoints = folder.checkpoints(arm.key, seed, training.part)
-
-        watching: list[float] = []
+        clock = _Clock()
 
         def on_round(
-            state: TrainingState,
-            training: _Training = training,
-            watching: list[float] = watching,
+            state: TrainingState, training: Training = training, clock: _Clock = clock
         ) -> None:
-            began = time.perf_counter()
+            # What the simulation looks at after a round is no part of training.
+            folder.add_seconds(arm.key, seed, training.part, clock.lap())
             spent = spent_after(training.plan, training.study, rounds=state.round)
             if state.round:
                 point = round_point(state, training.study, held_out, epsilon=spent)
                 folder.add_point(arm.key, seed, training.part, point)
             on_progress(Progress(arm=arm, seed=seed, round=state.round, epsilon=spent))
-            watching.append(time.perf_counter() - began)
+            clock.lap()
 
-        started = time.perf_counter()
         run = train(
             training.study,
-            _simulated_sites(arm, training, insecure_noise_seed=insecure_noise_seed),
+            simulated_sites(arm, training, insecure_noise_seed=insecure_noise_seed),
             engine=engine,
             options=RunOptions(
                 run_id=f"{arm.study.about.name}/{arm.key}/{seed}/{training.part}",
                 expected_sites=len(training.cohorts),
                 model_seed=seed,
             ),
-            checkpoints=checkpoints,
+            checkpoints=folder.checkpoints(arm.key, seed, training.part),
             on_round=on_round,
         )
-        # What the simulation looks at after each round is no part of training.
-        seconds += time.perf_counter() - started - sum(watching)
         runs.append(run)
         points.append(folder.points(arm.key, seed, training.part))
         on_everyone.append(predict_patients(run.state, training.study, held_out))
         judged = split.held_out
-        if training.part != EVERYONE:
+        if arm.grouping == "alone":
             judged = {training.part: split.held_out[training.part]}
         for site, cohort in judged.items():
             if cohort.patient_count:
@@ -155,7 +106,7 @@ def run_seed(
             seed=seed,
             overall=_mean_metrics(overall),
             by_site=metrics_by_site(by_site, arm.study),
-            seconds=seconds,
+            seconds=sum(folder.seconds(arm.key, seed, training.part) for training in trainings),
             model_digest=_digest_of(runs),
         ),
         rounds=mean_rounds(points),
@@ -167,65 +118,19 @@ def run_seed(
     )
 
 
-def _trainings(arm: Arm, split: SplitHospitals) -> list[_Training]:
-    """The federations that an arm trains, each under the study as it holds for it."""
-    if arm.grouping == "alone":
-        # A hospital on its own knows how many patients it has.
-        return [
-            _Training(
-                part=site,
-                study=changed(
-                    arm.study, {"cohort": {"expected_patients": max(2, cohort.patient_count)}}
-                ),
-                cohorts={site: cohort},
-                plan=None,
-            )
-            for site, cohort in split.training.items()
-        ]
-    cohorts = dict(split.training)
-    if arm.grouping == "pooled":
-        cohorts = {"pooled": concatenate(list(cohorts.values()))}
-    return [
-        _Training(
-            part=EVERYONE,
-            study=arm.study,
-            cohorts=cohorts,
-            plan=plan_of(arm, sites=len(cohorts)) if arm.protected else None,
-        )
-    ]
+class _Clock:
+    """Times the laps between two calls, in seconds."""
+
+    def __init__(self) -> None:
+        self._mark = time.perf_counter()
+
+    def lap(self) -> float:
+        """Return the seconds since the last lap, and begin the next."""
+        before, self._mark = self._mark, time.perf_counter()
+        return self._mark - before
 
 
-def plan_of(arm: Arm, *, sites: int) -> PrivacyPlan:
-    """The calibrated plan of a protected arm; PrivacyRefusal where none exists."""
-    return plan_for(
-        arm.study,
-        sites=1 if arm.grouping == "pooled" else sites,
-        coordinates=Dimensions.of(arm.study).longest,
-        pooled=arm.grouping == "pooled",
-    )
-
-
-def _simulated_sites(
-    arm: Arm, training: _Training, *, insecure_noise_seed: int | None
-) -> list[SimulatedSite]:
-    largest = max(cohort.patient_count for cohort in training.cohorts.values())
-    protection: Protection = Unprotected(largest_site=largest)
-    if arm.protected:
-        protection = PlannedProtection(pooled=arm.grouping == "pooled")
-    return [
-        SimulatedSite(
-            name=name,
-            cohort=cohort,
-            study=training.study,
-            protection=protection,
-            policy=SitePolicy(),
-            insecure_noise_seed=insecure_noise_seed,
-        )
-        for name, cohort in training.cohorts.items()
-    ]
-
-
-def _accounted(training: _Training, run: CompletedRun) -> tuple[AccountedEpsilon, float]:
+def _accounted(training: Training, run: CompletedRun) -> tuple[AccountedEpsilon, float]:
     """Both epsilons of the executed events, each the worst over the sites."""
     if training.plan is None:
         raise ValueError("a training without privacy has no epsilon")

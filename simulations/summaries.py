@@ -33,15 +33,11 @@ def metrics_of(
     probability: NDArray[np.float64],
     *,
     threshold: float,
-    patients: int | None = None,
 ) -> Metrics:
-    """The figures of one set of predictions, ``[n]`` with n > 0.
-
-    ``patients`` says how many patients the n rows belong to; None: one row each.
-    """
+    """The figures of one set of predictions, ``[n]`` with n > 0, one of each patient."""
     figures = classification_metrics(target, probability, threshold=threshold)
     return Metrics(
-        patients=figures.confusion.count if patients is None else patients,
+        patients=figures.confusion.count,
         accuracy=figures.accuracy,
         auroc=figures.auroc,
         sensitivity=figures.sensitivity,

@@ -29,6 +29,8 @@ from fedward.common.study.definition import Study
 from fedward.common.study.dimensions import Dimensions
 from fedward.simulations.federation import SimulatedSite
 
+KNOWN_SITES = frozenset(f"site-{number}" for number in range(10_000)) | {"Cleveland_2.a"}
+
 COLUMNS = 3
 DISTRIBUTED: dict[str, Any] = {
     "about": {"name": "small", "title": "A small study"},
@@ -131,7 +133,7 @@ def make_sites(make_cohort: MakeCohort) -> MakeSites:
                 ),
                 study=study,
                 protection=protection or PlannedProtection(),
-                policy=policy or SitePolicy(),
+                policy=policy or SitePolicy(known_sites=KNOWN_SITES),
                 insecure_noise_seed=noise_seed,
             )
             for number in range(count)
@@ -158,7 +160,7 @@ def make_vault(make_cohort: MakeCohort) -> MakeVault:
             site=site,
             cohort=cohort or make_cohort(columns=Dimensions.of(study).columns),
             studies={study.digest: study},
-            policy=policy or SitePolicy(),
+            policy=policy or SitePolicy(known_sites=KNOWN_SITES),
             ledger=MemoryLedger() if ledger is None else ledger,
             protection=protection or PlannedProtection(),
             masks=NoMasks(),

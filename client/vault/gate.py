@@ -29,11 +29,13 @@ class Refused(FedwardError):
 class SitePolicy:
     """What this hospital allows beyond the study's own terms.
 
-    ``minimum_sites`` may ask for a larger roster than the study does. ``epsilon_cap`` and
-    ``epsilon_alone_cap`` bound what all entries of one study at the study's delta may add up to;
-    None leaves the study's own epsilon as the only cap.
+    ``known_sites`` are the names that a roster may hold: a site's share of the noise shrinks with
+    the roster, so a coordinator that could invent sites would thin it out. ``minimum_sites`` may
+    ask for a larger roster than the study does. ``epsilon_cap`` and ``epsilon_alone_cap`` bound
+    what all entries of one study at the study's delta may add up to, below what its plan spends.
     """
 
+    known_sites: frozenset[str]
     minimum_sites: int = 1
     epsilon_cap: float | None = None
     epsilon_alone_cap: float | None = None
@@ -103,6 +105,11 @@ class Gate:
     def _check_roster(self, query: AnySumQuery, study: Study) -> None:
         if self._site not in query.roster:
             raise Refused(RefusalReason.NOT_IN_ROSTER, f"{self._site} is not in the roster")
+        unknown = sorted(set(query.roster) - self._policy.known_sites)
+        if unknown:
+            raise Refused(
+                RefusalReason.UNKNOWN_SITE, f"{self._site} does not know the site {unknown[0]}"
+            )
         minimum = max(self._policy.minimum_sites, self._protection.minimum_roster(study))
         if len(query.roster) < minimum:
             raise Refused(
@@ -120,39 +127,50 @@ class Gate:
         return self._rules[key]
 
     def _check_budget(self, study: Study, entry: LedgerEntry, *, sites: int) -> None:
+        """Refuse what the study's plan does not hold, or what a cap of the site forbids.
+
+        Only planned sums are admitted, so that nobody can choose on the way what is released next:
+        the accountants compose what was fixed in advance.
+        """
         if entry.event is None or entry.event_alone is None:
             return
         entries = [e for e in self._ledger.entries() if e.study_digest == entry.study_digest]
-        entries.append(entry)
+        self._check_plan(study, [*entries, entry], sites=sites)
         delta = study.privacy.delta
-        cap = study.privacy.epsilon
-        if self._policy.epsilon_cap is not None:
-            cap = min(cap, self._policy.epsilon_cap)
-        # The plan's epsilon is within the study's, and fewer releases never cost more.
-        if cap < study.privacy.epsilon or not self._within_plan(study, entries, sites=sites):
-            events = [e.event for e in entries if e.event]
-            self._refuse_above(events, cap=cap, delta=delta, name="epsilon")
-        if self._policy.epsilon_alone_cap is not None:
-            alone = [e.event_alone for e in entries if e.event_alone]
-            alone_cap = self._policy.epsilon_alone_cap
-            self._refuse_above(alone, cap=alone_cap, delta=delta, name="epsilon_alone")
+        for name, cap, events in (
+            ("epsilon", self._policy.epsilon_cap, [e.event for e in [*entries, entry]]),
+            (
+                "epsilon_alone",
+                self._policy.epsilon_alone_cap,
+                [e.event_alone for e in [*entries, entry]],
+            ),
+        ):
+            if cap is not None:
+                self._refuse_above([e for e in events if e], cap=cap, delta=delta, name=name)
 
-    def _within_plan(self, study: Study, entries: list[LedgerEntry], *, sites: int) -> bool:
+    def _check_plan(self, study: Study, entries: list[LedgerEntry], *, sites: int) -> None:
         counts: Counter[SumKind] = Counter()
         for entry in entries:
             executed = self._rules_of(study, entry.study_digest, entry.kind, sites=sites).executed
-            if entry.event is None or executed is None:
-                return False
-            if (entry.event.noise_multiplier, entry.event.sampling_rate) != (
-                executed.noise_multiplier,
-                executed.sampling_rate,
+            if (
+                entry.event is None
+                or executed is None
+                or entry.event.noise_multiplier != executed.noise_multiplier
+                or entry.event.sampling_rate != executed.sampling_rate
             ):
-                return False
+                raise Refused(
+                    RefusalReason.BUDGET_EXCEEDED,
+                    f"{self._site} holds releases of this study that its plan does not know",
+                )
             counts[entry.kind] += entry.event.count
-        return all(
-            count <= (self._protection.planned(study, kind, sites=sites) or 0)
-            for kind, count in counts.items()
-        )
+        for kind, count in counts.items():
+            planned = self._protection.planned(study, kind, sites=sites) or 0
+            if count > planned:
+                raise Refused(
+                    RefusalReason.BUDGET_EXCEEDED,
+                    f"{self._site} has released all {planned} {kind} sums that the study's "
+                    "budget pays for",
+                )
 
     def _refuse_above(
         self, events: list[GaussianEvent], *, cap: float, delta: float, name: str

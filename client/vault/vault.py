@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -34,7 +35,7 @@ from fedward.common.protocol.releases import (
     SumRelease,
     encode_answer,
 )
-from fedward.common.secure_sum.masks import MaskSource
+from fedward.common.secure_sum.masks import MaskedSum, MaskSource
 from fedward.common.study.definition import LocalTraining, Study
 from fedward.common.study.dimensions import Dimensions, study_model
 from fedward.common.study.scaling import Scaler, moments_of_patients
@@ -103,6 +104,10 @@ class Vault:
         except PrivacyRefusal:
             # Why may depend on the data, so the answer does not say; the charge stands.
             return self._refuse(digest, RefusalReason.PRIVACY, "the sum could not be protected")
+        except Exception:
+            # A fault's text may quote a record: it stays in the hospital's own log.
+            logging.getLogger(__name__).exception("%s failed to answer a query", self._site)
+            return self._refuse(digest, RefusalReason.INTERNAL, "the vault failed")
 
     def _answer_sum(self, query: AnySumQuery, arrays: Arrays, digest: str) -> bytes:
         study = self._gate.approved(query.study_digest)
@@ -110,7 +115,14 @@ class Vault:
         admitted = self._gate.admit(query, query_digest=digest)
         noised, scale_bits = self._noised_sum(query, arrays, admitted)
         noised += self._masks.mask(
-            run_id=query.run_id, round=query.round, attempt=query.attempt, length=len(noised)
+            MaskedSum(
+                run_id=query.run_id,
+                study_digest=query.study_digest,
+                roster=query.roster,
+                round=query.round,
+                attempt=query.attempt,
+                length=len(noised),
+            )
         )
         executed = admitted.rules.executed
         if executed is not None and admitted.entry.event is not None:

@@ -24,17 +24,23 @@ Multiplier = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class RefusalReason(StrEnum):
-    """Why a vault did not answer. Each is decided before any record is read."""
+    """Why a vault did not answer.
+
+    Each is decided before any record is read, but for ``internal`` (a fault of the vault's own) and
+    ``privacy`` where a sum turns out not to fit its ring; their messages are fixed.
+    """
 
     MALFORMED = "malformed"
     STUDY_NOT_APPROVED = "study_not_approved"
     NOT_IN_ROSTER = "not_in_roster"
+    UNKNOWN_SITE = "unknown_site"
     ROSTER_TOO_SMALL = "roster_too_small"
     ALREADY_ANSWERED = "already_answered"
     BUDGET_EXCEEDED = "budget_exceeded"
     NOT_IN_STUDY = "not_in_study"
     WRONG_SHAPE = "wrong_shape"
     PRIVACY = "privacy"
+    INTERNAL = "internal"
 
 
 class ExecutedNoise(Wire):
@@ -74,7 +80,7 @@ class Refusal(Wire):
 class SumRelease(Wire):
     """One site's summand. The array ``total`` is ``[length]`` uint64 in the ring Z/2^64.
 
-    Its unit is ``2**-scale_bits`` (above 1 for a huge clip).
+    Its unit is ``2**-scale_bits``.
     ``executed`` is None only in a simulation's baseline without privacy; ``masked`` says whether
     pairwise masks were added (without them the coordinator sees each site's noised summand).
     """
@@ -89,7 +95,7 @@ class SumRelease(Wire):
     attempt: int = Field(ge=1)
     executed: ExecutedNoise | None
     masked: bool
-    scale_bits: int = Field(ge=-1000, le=1000)
+    scale_bits: int = Field(ge=0, le=62)
 
 
 Answer = Annotated[Identified | Refusal | SumRelease, Field(discriminator="kind")]

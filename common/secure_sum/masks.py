@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-class MaskSource(Protocol):
-    """Ring elements that look uniform, and that cancel in the sum over the round's roster.
+@dataclass(frozen=True, kw_only=True)
+class MaskedSum:
+    """The one sum that a mask is for: whatever two sites must agree on for theirs to cancel."""
 
-    ``masking`` says whether they hide anything, so that a release can tell its reader.
-    """
+    run_id: str
+    study_digest: str
+    roster: tuple[str, ...]
+    round: int
+    attempt: int
+    length: int
+
+
+class MaskSource(Protocol):
+    """Ring elements that look uniform, and that cancel in the sum over the round's roster."""
 
     @property
     def masking(self) -> bool:
         """Whether releases are hidden at all; every release says so."""
         ...
 
-    def mask(
-        self,
-        *,
-        run_id: str,
-        round: int,  # noqa: A002
-        attempt: int,
-        length: int,
-    ) -> NDArray[np.uint64]:
-        """Return one release's mask, uint64 [length]. Never ask twice for one attempt."""
+    def mask(self, masked: MaskedSum) -> NDArray[np.uint64]:
+        """Return a site's mask for one sum, uint64 [length]. Never ask twice for one attempt."""
         ...
 
 
@@ -36,17 +39,9 @@ class NoMasks:
 
     @property
     def masking(self) -> bool:
-        """False: nothing is hidden."""
+        """Nothing is hidden."""
         return False
 
-    def mask(
-        self,
-        *,
-        run_id: str,
-        round: int,  # noqa: A002
-        attempt: int,
-        length: int,
-    ) -> NDArray[np.uint64]:
-        """Zeros, uint64 [length]."""
-        del run_id, round, attempt
-        return np.zeros(length, dtype=np.uint64)
+    def mask(self, masked: MaskedSum) -> NDArray[np.uint64]:
+        """Return zeros, uint64 [length]."""
+        return np.zeros(masked.length, dtype=np.uint64)

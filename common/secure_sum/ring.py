@@ -127,19 +127,6 @@ class RingCodec:
             raise ValueError(f"expected uint64 [{self.length}], got {elements.shape}")
         return decode_units(elements, scale_bits=self.scale_bits)
 
-    @staticmethod
-    def add(releases: list[NDArray[np.uint64]]) -> NDArray[np.uint64]:
-        """Sum of the releases modulo 2^64. All must have one shape; there must be at least one."""
-        if not releases:
-            raise ValueError("there is nothing to add")
-        total = releases[0].copy()
-        for release in releases:
-            if release.dtype != np.uint64 or release.shape != total.shape:
-                raise ValueError("releases must be uint64 and of one shape")
-        for release in releases[1:]:
-            total += release
-        return total
-
     @property
     def summation_rounding(self) -> float:
         """L2 change by float64 rounding, in clips, between two neighbours' sums: point 2."""

@@ -183,7 +183,7 @@ class Privacy(Section):
 
     epsilon: float = Field(gt=0, le=50, allow_inf_nan=False)
     delta: float = Field(ge=1e-10, lt=1, allow_inf_nan=False)
-    clip: Positive = 1.0
+    clip: float = Field(default=1.0, ge=1e-6, le=1e6, allow_inf_nan=False)
     """L2 bound of one patient's gradient."""
     trust: Literal["sites", "none"] = "sites"
     """``sites``: noise is shared by the sites; ``none``: each site adds all of it."""

@@ -19,7 +19,8 @@ from fedward.common.study.definition import Study
 MOMENTS_RADIUS = 0.6
 """L2 bound of one patient's moments, over that of a patient at the edge of every range.
 
-Few patients are anywhere near such an edge, so most of them fit, and the noise falls with it.
+A smaller radius means less noise and more patients who are clipped: 28 % of those of the sample
+breast-cancer study, 1 % of the heart-disease study's.
 """
 SCALE_FLOOR = 0.1
 """Smallest standard deviation that moments may give, in units of half the public range."""
@@ -93,7 +94,8 @@ def scaler_from_moments(
     ``total``; 0 for an exact sum. Divides by the declared number of patients, as the true one is
     private. Noisy variances are shrunk towards their mean by the positive-part empirical Bayes
     rule for unequal known variances (Morris 1983, "Parametric Empirical Bayes Inference", section
-    2): a variance keeps the share of its deviation that is not noise. All of it is post-processing
+    2), with the noise of a variance to first order: a variance keeps the share of its deviation
+    that is not noise. All of it is post-processing
     of a released sum, and costs nothing more.
     """
     columns = len(total) // 2

@@ -32,6 +32,7 @@ class FlowerEngine:
         os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION", "1")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         self._cpus_per_client = cpus_per_client
 
     def run(self, server_app: ServerApp, sites: Sequence[SimulatedSite]) -> None:

@@ -32,9 +32,11 @@ class SiteActor:
 
     def __init__(self) -> None:
         import torch
+        from threadpoolctl import threadpool_limits
 
         # Actors share the cores; more threads each would only contend.
         torch.set_num_threads(1)
+        threadpool_limits(1)
         self._vaults: dict[int, Any] = {}
         self._client_app = make_client_app(
             lambda context: self._vaults[site_number_of(context)].answer

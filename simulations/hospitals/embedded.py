@@ -41,8 +41,10 @@ def breast_cancer_table() -> pd.DataFrame:
 def embedded_cohort(study: Study) -> Cohort:
     """All 569 patients in the study's columns; InputError where it asks for what they lack."""
     _check_columns(study)
+    # The study's bound is for one hospital; these are all of them.
+    cohort = study.cohort.model_copy(update={"max_patients_per_site": 2**24})
     return encode_table(
-        study,
+        study.model_copy(update={"cohort": cohort}),
         breast_cancer_table(),
         source="scikit-learn's breast-cancer data",
         patient_column=None,

@@ -13,7 +13,10 @@ from fedward.simulations.results import ArmKind, ArmResult
 
 @dataclass(frozen=True, kw_only=True)
 class KindStyle:
-    """One arm kind. ``variable`` is the CSS colour; ``path`` the marker in a 12 x 12 box."""
+    """One arm kind. ``variable`` is the CSS colour; ``path`` the marker in a 12 x 12 box.
+
+    ``meaning_unmasked`` takes the place of ``meaning`` where releases carried no masks.
+    """
 
     kind: ArmKind
     name: str
@@ -23,6 +26,11 @@ class KindStyle:
     path: str
     dash: tuple[float, float] | None
     private: bool
+    meaning_unmasked: str | None = None
+
+    def explained(self, *, masked: bool) -> str:
+        """What the kind is, in a run with or without masks."""
+        return self.meaning if masked else self.meaning_unmasked or self.meaning
 
 
 STYLES: Final[dict[ArmKind, KindStyle]] = {
@@ -61,7 +69,7 @@ STYLES: Final[dict[ArmKind, KindStyle]] = {
         KindStyle(
             kind="pooled_private",
             name="Pooled, private",
-            meaning="all records in one place, with noise; the most that privacy leaves possible",
+            meaning="all records in one place, with noise; a reference for the federated ways",
             variable="--pooled-private",
             marker="D",
             path="M6 .8 11.2 6 6 11.2 .8 6Z",
@@ -82,6 +90,10 @@ STYLES: Final[dict[ArmKind, KindStyle]] = {
             kind="federated_distributed",
             name="Federated, sites share the noise",
             meaning="each hospital adds a share of the noise; only the sum of all is seen",
+            meaning_unmasked=(
+                "each hospital adds a share of the noise to its part of the sum; not masked in "
+                "this run, so the coordinator sees each part"
+            ),
             variable="--federated-distributed",
             marker="o",
             path="M6 1.2A4.8 4.8 0 1 1 6 10.8 4.8 4.8 0 1 1 6 1.2Z",
@@ -102,6 +114,14 @@ def label_of(kind: ArmKind, epsilon: float | None) -> str:
     """The standard label of an arm, such as "Federated, sites share the noise, ε = 1"."""
     name = STYLES[kind].name
     return name if epsilon is None else f"{name}, ε = {epsilon_name(epsilon)}"
+
+
+def full_label(arm: ArmResult) -> str:
+    """``arm.label``, with the planned epsilon at its end unless it names an epsilon already."""
+    asked = planned_epsilon(arm)
+    if asked is None or "ε" in arm.label:
+        return arm.label
+    return f"{arm.label}, ε = {epsilon_name(asked)}"
 
 
 def arm_name(arm: ArmResult) -> str:

@@ -17,6 +17,8 @@ class KeyFigure:
     name: str
     accuracy: str
     auroc: str
+    epsilons: str | None
+    """Both epsilons and whom each is for; None where one number holds for everyone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +40,11 @@ def headline_of(result: ExperimentResult) -> Headline:
         reached = decimals(accuracy.mean)
         if arm.epsilon is not None:
             where = "Federated" if arm.kind.startswith("federated") else "Pooled"
+            exposed = _against_coordinator(arm, masked=result.masked)
+            besides = "" if exposed is None else f" ({exposed} against the coordinator)"
             clauses.append(
-                f"{where} with privacy at epsilon {epsilon(arm.epsilon)} reaches {reached} accuracy"
+                f"{where} with privacy at epsilon {epsilon(arm.epsilon)}{besides} reaches "
+                f"{reached} accuracy"
             )
         elif clauses:
             clauses.append(f"{_LATER[arm.kind]} {reached}")
@@ -53,6 +58,7 @@ def headline_of(result: ExperimentResult) -> Headline:
                 name=arm_name(arm),
                 accuracy=plus_minus(arm.summary.get("accuracy")),
                 auroc=plus_minus(arm.summary.get("auroc")),
+                epsilons=_both_epsilons(arm, masked=result.masked),
             )
             for arm in chosen
         ),
@@ -64,6 +70,24 @@ _LATER: dict[ArmKind, str] = {
     "pooled": "pooled without privacy",
     "federated": "federated without privacy",
 }
+
+
+def _against_coordinator(arm: ArmResult, *, masked: bool) -> str | None:
+    """The epsilon against the coordinator, where a reader would see another than ``epsilon``."""
+    if masked or arm.epsilon_alone is None:
+        return None
+    exposed = epsilon(arm.epsilon_alone)
+    return None if exposed == epsilon(arm.epsilon) else exposed
+
+
+def _both_epsilons(arm: ArmResult, *, masked: bool) -> str | None:
+    exposed = _against_coordinator(arm, masked=masked)
+    if exposed is None:
+        return None
+    return (
+        f"ε {epsilon(arm.epsilon)} for whoever sees only the sums and the model, "
+        f"{exposed} against the coordinator"
+    )
 
 
 def chosen_arms(result: ExperimentResult) -> list[ArmResult]:

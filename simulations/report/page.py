@@ -14,9 +14,9 @@ from fedward.simulations.report import numbers
 from fedward.simulations.report.arms import (
     STYLES,
     arm_name,
+    full_label,
     of_kind,
     one_per_kind,
-    planned_epsilon,
 )
 from fedward.simulations.report.headline import chosen_arms, headline_of
 from fedward.simulations.report.meaning import FALSE_ALARMS, bound_of
@@ -187,11 +187,7 @@ def _interval(value: Interval | None, digits: int = 3) -> Markup:
 
 def _label(arm: ArmResult) -> str:
     """The arm's label with its planned epsilon (not every table has a column for it), unbroken."""
-    asked = planned_epsilon(arm)
-    label = arm.label
-    if asked is not None and "ε" not in label:
-        label = f"{label}, ε = {numbers.epsilon_name(asked)}"
-    return label.replace("ε = ", "ε\u00a0=\u00a0")
+    return full_label(arm).replace("ε = ", "ε\u00a0=\u00a0")
 
 
 def _marked(value: float | None, text: str) -> Markup:

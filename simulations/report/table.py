@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fedward.simulations.report.arms import STYLES
+from fedward.simulations.report.arms import STYLES, full_label
 from fedward.simulations.report.numbers import UNDEFINED, epsilon, half_width, seconds
 from fedward.simulations.results import ArmResult, ExperimentResult, Interval
 
@@ -47,7 +47,7 @@ def _cells(arm: ArmResult, *, full: bool) -> tuple[Text, ...]:
     shares = (figures.get(name) for name in ("sensitivity", "specificity", "f1"))
     duration = figures.get("seconds")
     return (
-        Text(arm.label.replace("ε = ", "ε=")),
+        Text(full_label(arm).replace("ε = ", "ε=")),
         Text(_figure(figures.get("accuracy"), interval_shown=True)),
         Text(_figure(figures.get("auroc"), interval_shown=full)),
         Text(" ".join(_share(share.mean if share else None, 2) for share in shares)),
@@ -80,7 +80,12 @@ def _caption(result: ExperimentResult) -> str:
         spread = "One seed, so no confidence interval."
     else:
         spread = f"Mean over {count} seeds ± half of the 95 % Student t interval."
-    return (
-        f"{spread} Delta {result.delta:g}. ε holds when at most {result.colluding} of "
-        f"{len(result.sites)} hospitals cheat, ε alone when all others do."
-    )
+    few = f"at most {result.colluding} of {len(result.sites)} hospitals cheat"
+    if result.masked:
+        held = f"ε holds when {few}, ε alone when all others do."
+    else:
+        held = (
+            f"ε is for whoever sees only the sums and the model, when {few}. The releases were "
+            "not masked: against the coordinator, ε alone is the number."
+        )
+    return f"{spread} Delta {result.delta:g}. {held}"

@@ -21,7 +21,6 @@ def test_rows_are_grouped_by_patient_in_their_own_order(owners: list[int]) -> No
     cohort = Cohort.from_rows(features=features, target=target, patients=patients)
 
     assert cohort.patient_count == len(set(owners))
-    assert cohort.max_rows_per_patient == max(owners.count(owner) for owner in owners)
     for position, owner in enumerate(sorted(set(owners))):
         mine = slice(cohort.offsets[position], cohort.offsets[position + 1])
         assert cohort.features[mine].tolist() == features[patients == owner].tolist()
@@ -52,7 +51,6 @@ def test_nobody_can_be_taken() -> None:
     nobody = cohort.take(np.array([], dtype=np.int64))
 
     assert nobody.patient_count == 0
-    assert nobody.max_rows_per_patient == 0
     assert nobody.features.shape == (0, 3)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flwr.serverapp import ServerApp
 
+from fedward.client.vault.gate import SitePolicy
 from fedward.client.vault.protection import PlannedProtection
 from fedward.common.privacy.accounting import epsilon_of
 from fedward.common.study.definition import Study
@@ -56,7 +57,7 @@ def test_without_noise_a_federation_learns_what_pooled_data_teach(
         cohort=concatenate([site.cohort for site in sites]),
         study=study,
         protection=Unprotected(largest_site=200),
-        policy=sites[0].policy,
+        policy=SitePolicy(known_sites=frozenset({"pooled"})),
         insecure_noise_seed=None,
     )
     together = train(study, sites, engine=InProcessEngine(), options=OPTIONS).state

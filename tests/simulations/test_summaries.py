@@ -97,11 +97,10 @@ def test_summary_leaves_out_what_no_seed_defines() -> None:
     assert "specificity" in summary
 
 
-def test_metrics_count_patients_not_rows_when_told() -> None:
+def test_metrics_of_known_predictions() -> None:
     target, probability = np.array([0.0, 1.0, 1.0]), np.array([0.2, 0.7, 0.4])
-    assert metrics_of(target, probability, threshold=0.5).patients == 3
-    found = metrics_of(target, probability, threshold=0.5, patients=2)
-    assert found.patients == 2
+    found = metrics_of(target, probability, threshold=0.5)
+    assert found.patients == 3
     assert found.accuracy == pytest.approx(2 / 3)
     assert found.precision == 1.0
 

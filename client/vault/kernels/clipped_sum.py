@@ -21,6 +21,10 @@ BLOCK_VALUES = 2**22
 """Float64 values that one array of a block of rows may have."""
 
 
+MOST_BLOCK_ROWS = 4096
+"""Up to here the ring charges more than a block's sum rounds (see ``rounding``)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class KernelOptions:
     """Speed and memory only: no value here changes the clip or who is summed.
@@ -37,8 +41,8 @@ class KernelOptions:
     precision: Literal["float32", "float64"] = "float32"
 
     def __post_init__(self) -> None:
-        if self.block_rows < 1:
-            raise ValueError("block_rows must be at least 1")
+        if not 1 <= self.block_rows <= MOST_BLOCK_ROWS:
+            raise ValueError(f"block_rows must be from 1 to {MOST_BLOCK_ROWS}")
 
     def rows_of(self, width: int) -> int:
         """Rows held at once when each takes ``width`` values: at most 32 MiB, at least a row."""

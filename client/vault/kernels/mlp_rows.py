@@ -64,7 +64,9 @@ class RowPass:
         self._dtype = np.dtype(dtype)
         self._scratch = scratch
         self._rectified = model.options.activation == "relu"
-        rounded = parameters.astype(dtype)
+        with np.errstate(over="ignore"):
+            # Too large for the dtype becomes infinite, and its patients contribute zero.
+            rounded = parameters.astype(dtype)
         self._weights = [layer.weight(rounded) for layer in model.layers]
         self._biases = [layer.bias(rounded) for layer in model.layers]
         self._forward = [np.ascontiguousarray(weight.T) for weight in self._weights]

@@ -38,8 +38,3 @@ class Scratch(threading.local):
     def float64(self, name: str, shape: tuple[int, int]) -> NDArray[np.float64]:
         """:meth:`array` of float64."""
         return np.asarray(self.array(name, shape, np.float64), dtype=np.float64)
-
-    def clear(self) -> None:
-        """Free this thread's arrays."""
-        self._buffers.clear()
-        self._last.clear()

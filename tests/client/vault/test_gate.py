@@ -17,6 +17,8 @@ from fedward.common.protocol.releases import RefusalReason
 from fedward.common.study.definition import Study
 from fedward.simulations.unprotected import Unprotected
 
+KNOWN_SITES = frozenset(f"site-{number}" for number in range(10))
+
 MakeStudy = Callable[..., Study]
 MakeQuery = Callable[..., AnySumQuery]
 DIGEST = "0" * 64
@@ -28,7 +30,7 @@ def gate_of(
     return Gate(
         site="site-0",
         studies={study.digest: study},
-        policy=policy or SitePolicy(),
+        policy=policy or SitePolicy(known_sites=KNOWN_SITES),
         ledger=MemoryLedger() if ledger is None else ledger,
         protection=PlannedProtection(),
     )
@@ -79,22 +81,31 @@ def test_the_planned_rounds_get_through_and_stay_within_epsilon(
     assert once_more > study.privacy.epsilon
 
 
-def test_whatever_is_asked_the_ledger_never_exceeds_epsilon(
+def test_a_sum_that_was_not_asked_for_does_not_buy_another(
     study: Study, make_query: MakeQuery
 ) -> None:
-    # No scaler was asked for, so some more rounds fit into the budget; never more than that.
+    # Without the scaler there is room in the budget, but what is released was fixed in advance.
     ledger = MemoryLedger()
     admitted = admitted_rounds(gate_of(study, ledger=ledger), study, make_query)
 
     events = [entry.event for entry in ledger.entries() if entry.event]
-    assert admitted >= study.training.rounds
-    assert epsilon_of(events, delta=study.privacy.delta) <= study.privacy.epsilon
-    assert epsilon_of([*events, events[-1]], delta=study.privacy.delta) > study.privacy.epsilon
+    assert admitted == study.training.rounds
+    assert epsilon_of([*events, events[-1]], delta=study.privacy.delta) <= study.privacy.epsilon
 
 
-def test_a_ledger_of_other_noise_is_accounted_and_not_counted(
+def test_a_roster_with_a_site_that_nobody_knows_is_refused(
     study: Study, make_query: MakeQuery
 ) -> None:
+    # Each invented site would thin out the noise of the real ones.
+    invented = (*(f"site-{number}" for number in range(3)), "stranger")
+    ledger = MemoryLedger()
+    with pytest.raises(Refused, match="stranger") as caught:
+        gate_of(study, ledger=ledger).admit(make_query(study, roster=invented), query_digest=DIGEST)
+    assert caught.value.reason == RefusalReason.UNKNOWN_SITE
+    assert ledger.entries() == ()
+
+
+def test_a_ledger_of_other_noise_is_refused(study: Study, make_query: MakeQuery) -> None:
     # One release, and not one more than planned; but its noise was not the planned one.
     ledger = MemoryLedger()
     gate = gate_of(study, ledger=ledger)
@@ -119,7 +130,7 @@ def test_entries_of_another_study_are_not_charged_here(
     gate = Gate(
         site="site-0",
         studies={study.digest: study, other.digest: other},
-        policy=SitePolicy(),
+        policy=SitePolicy(known_sites=KNOWN_SITES),
         ledger=ledger,
         protection=PlannedProtection(),
     )
@@ -133,7 +144,9 @@ def test_a_site_may_cap_epsilon_below_the_studys(
     study: Study, make_query: MakeQuery, cap: float
 ) -> None:
     ledger = MemoryLedger()
-    gate = gate_of(study, ledger=ledger, policy=SitePolicy(epsilon_cap=cap))
+    gate = gate_of(
+        study, ledger=ledger, policy=SitePolicy(known_sites=KNOWN_SITES, epsilon_cap=cap)
+    )
     admitted = admitted_rounds(gate, study, make_query)
 
     spent = epsilon_of(
@@ -149,7 +162,9 @@ def test_a_site_may_cap_what_its_own_share_spends(
     study: Study, make_query: MakeQuery, cap: float
 ) -> None:
     ledger = MemoryLedger()
-    gate = gate_of(study, ledger=ledger, policy=SitePolicy(epsilon_alone_cap=cap))
+    gate = gate_of(
+        study, ledger=ledger, policy=SitePolicy(known_sites=KNOWN_SITES, epsilon_alone_cap=cap)
+    )
     admitted = admitted_rounds(gate, study, make_query)
 
     alone = [entry.event_alone for entry in ledger.entries() if entry.event_alone]
@@ -161,7 +176,7 @@ def test_a_site_may_cap_what_its_own_share_spends(
 def test_a_cap_above_the_studys_epsilon_changes_nothing(
     study: Study, make_query: MakeQuery
 ) -> None:
-    generous = gate_of(study, policy=SitePolicy(epsilon_cap=1000.0))
+    generous = gate_of(study, policy=SitePolicy(known_sites=KNOWN_SITES, epsilon_cap=1000.0))
     plain = gate_of(study)
     for gate in (generous, plain):
         gate.admit(make_query(study, "moments"), query_digest=DIGEST)
@@ -171,7 +186,7 @@ def test_a_cap_above_the_studys_epsilon_changes_nothing(
 
 
 def test_a_site_may_ask_for_more_sites_than_the_study(study: Study, make_query: MakeQuery) -> None:
-    gate = gate_of(study, policy=SitePolicy(minimum_sites=4))
+    gate = gate_of(study, policy=SitePolicy(known_sites=KNOWN_SITES, minimum_sites=4))
 
     with pytest.raises(Refused, match="asks for 4") as caught:
         gate.admit(make_query(study), query_digest=DIGEST)
@@ -179,7 +194,7 @@ def test_a_site_may_ask_for_more_sites_than_the_study(study: Study, make_query: 
 
 
 def test_no_policy_goes_below_the_studys_minimum(study: Study, make_query: MakeQuery) -> None:
-    gate = gate_of(study, policy=SitePolicy(minimum_sites=1))
+    gate = gate_of(study, policy=SitePolicy(known_sites=KNOWN_SITES, minimum_sites=1))
 
     with pytest.raises(Refused) as caught:
         gate.admit(make_query(study, roster=("site-0",)), query_digest=DIGEST)
@@ -191,7 +206,7 @@ def test_a_baseline_without_privacy_is_not_charged(study: Study, make_query: Mak
     gate = Gate(
         site="site-0",
         studies={study.digest: study},
-        policy=SitePolicy(),
+        policy=SitePolicy(known_sites=KNOWN_SITES),
         ledger=ledger,
         protection=Unprotected(largest_site=100),
     )

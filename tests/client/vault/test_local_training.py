@@ -141,7 +141,7 @@ class AlwaysIn:
 
 
 def test_the_noise_of_a_step_is_what_the_plan_promises(make_study: MakeStudy) -> None:
-    columns, repeats = 30, 150
+    columns, repeats = 30, 400
     study = make_study(
         local=True, columns=columns, scaling={"method": "public_range"}, training={
             "method": "local", "rounds": 4, "epochs": 1, "sampling_rate": 1.0,

@@ -3,11 +3,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import fedward.client.vault.protection
 from fedward.client.vault.protection import (
     UPDATE_BOUND,
     PlannedProtection,
@@ -15,7 +17,7 @@ from fedward.client.vault.protection import (
     update_codec,
 )
 from fedward.common.errors import PrivacyRefusal
-from fedward.common.privacy.plan import SCALER_CLIP, plan_for
+from fedward.common.privacy.plan import SCALER_CLIP, PrivacyPlan, plan_for
 from fedward.common.privacy.random_source import RandomSource, RandomStream
 from fedward.common.secure_sum.ring import RingCodec
 from fedward.common.study.definition import Study
@@ -50,6 +52,22 @@ def test_the_rules_of_the_moments_are_those_of_the_plan(make_study: MakeStudy) -
     assert rules.clip == SCALER_CLIP == rules.codec.clip
     assert rules.sampling_rate == 1.0
     assert rules.codec.length == Dimensions.of(study).moments
+
+
+def test_the_plan_is_charged_for_every_number_that_is_released(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def watched(study: Study, **options: Any) -> PrivacyPlan:
+        asked.append(options["coordinates"])
+        return plan_for(study, **options)
+
+    monkeypatch.setattr(fedward.client.vault.protection, "plan_for", watched)
+    kinds: tuple[Literal["moments", "training"], ...] = ("moments", "training")
+    for kind in kinds:
+        length = PlannedProtection().rules(study, kind, sites=3).codec.length
+        assert asked.pop() >= length
 
 
 def test_planned_counts(study: Study, local_study: Study) -> None:

@@ -99,12 +99,15 @@ def test_the_guard_of_these_tests_holds(
     make_query: MakeQuery,
     ask: Ask,
     lock: Callable[[], None],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     vault = make_vault(study, cohort=guarded(make_cohort()))
     lock()
 
-    with pytest.raises(AssertionError, match="the vault read"):
-        ask(vault, study, make_query(study))
+    answer, _ = ask(vault, study, make_query(study))
+    assert isinstance(answer, Refusal)
+    assert answer.reason == RefusalReason.INTERNAL
+    assert "the vault read" in caplog.text
 
 
 CASES: dict[str, tuple[RefusalReason, dict[str, Any], dict[str, Any]]] = {
@@ -455,8 +458,11 @@ def test_a_reservation_stands_when_computing_crashes(
 
     with monkeypatch.context() as patched:
         patched.setattr(fedward.client.vault.vault, "clipped_gradient_sum", crash)
-        with pytest.raises(MemoryError, match="lights out"):
-            ask(vault, study, make_query(study))
+        answer, _ = ask(vault, study, make_query(study))
+    # What a fault says may quote a record, so it does not leave.
+    assert isinstance(answer, Refusal)
+    assert answer.reason == RefusalReason.INTERNAL
+    assert "lights out" not in answer.message
 
     again, _ = ask(vault, study, make_query(study))
     assert isinstance(again, Refusal)
@@ -553,8 +559,8 @@ def test_a_batch_is_drawn_by_the_studys_rate(
     assert len(set(batches)) == rounds
 
 
-@pytest.mark.parametrize("clip", [1e-13, 1e9])
-def test_a_very_small_or_large_clip_has_a_release_too(
+@pytest.mark.parametrize("clip", [1e-6, 1e6])
+def test_the_smallest_and_the_largest_clip_of_a_study_have_releases(
     make_study: MakeStudy, make_vault: MakeVault, make_query: MakeQuery, ask: Ask, clip: float
 ) -> None:
     study = make_study(privacy={"clip": clip})

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import fedward.server.training.checkpoints as checkpoints_module
 from fedward.common.errors import InputError
 from fedward.common.protocol.releases import ExecutedNoise
 from fedward.server.sum_rounds import ReleaseRecord
@@ -42,6 +43,7 @@ def records_of(round_number: int) -> list[ReleaseRecord]:
             query_digest="1" * 64,
             release_digest="2" * 64,
             executed=NOISE if site == "a" else None,
+            masked=False,
         )
         for site in "ab"
     ]
@@ -167,6 +169,24 @@ def test_a_damaged_log_is_an_input_error(tmp_path: Path, damage: str) -> None:
 
     with pytest.raises(InputError, match="is damaged"):
         checkpoints.load()
+
+
+def test_the_log_is_written_before_the_state_that_counts_its_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = saved(tmp_path)
+    lines: list[int] = []
+    replace_file = checkpoints_module._replace
+
+    def watched(path: Path, content: bytes) -> None:
+        lines.append((tmp_path / "releases.jsonl").read_bytes().count(b"\n"))
+        assert TrainingState.from_frame(content).logged <= lines[-1]
+        replace_file(path, content)
+
+    monkeypatch.setattr(checkpoints_module, "_replace", watched)
+    checkpoints.save(state_at(4), records_of(4))
+
+    assert lines == [8]
 
 
 def test_what_is_damaged_is_left_as_it_is(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from fedward.simulations.engines.flower_engine import FlowerEngine
 from fedward.simulations.engines.in_process_engine import InProcessEngine
 from fedward.simulations.federation import SimulatedSite, train
 
+KNOWN_SITES = frozenset(f"site-{number}" for number in range(10))
+
 MakeSites = Callable[..., list[SimulatedSite]]
 OPTIONS = RunOptions(run_id="run", expected_sites=3, timeout=120.0)
 
@@ -36,7 +38,7 @@ def test_flowers_own_simulation_gives_the_same_model_and_log(
 
 
 def test_a_refusal_comes_through(study: Study, make_sites: MakeSites) -> None:
-    sites = make_sites(study, policy=SitePolicy(epsilon_cap=0.1))
+    sites = make_sites(study, policy=SitePolicy(known_sites=KNOWN_SITES, epsilon_cap=0.1))
 
     with pytest.raises(CoordinationError, match=r"refused \(budget_exceeded\)"):
         train(study, sites, engine=FlowerEngine(), options=OPTIONS)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MakeStudy = Callable[..., Study]
 MakeSites = Callable[..., list[SimulatedSite]]
+KNOWN_SITES = frozenset(f"site-{number}" for number in range(10))
 OPTIONS = RunOptions(run_id="run", expected_sites=3)
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
@@ -67,7 +68,7 @@ def test_a_new_run_has_new_ledgers(
 def test_a_refusal_comes_through(
     study: Study, make_sites: MakeSites, ray_engine: RayEngine
 ) -> None:
-    sites = make_sites(study, policy=SitePolicy(epsilon_cap=0.1))
+    sites = make_sites(study, policy=SitePolicy(known_sites=KNOWN_SITES, epsilon_cap=0.1))
 
     with pytest.raises(CoordinationError, match=r"refused \(budget_exceeded\)"):
         train(study, sites, engine=ray_engine, options=OPTIONS)
@@ -124,6 +125,7 @@ def test_an_address_that_nobody_answers_is_an_input_error() -> None:
     script = """
 from fedward.common.errors import InputError
 from fedward.simulations.engines.ray_engine import RayEngine
+
 try:
     RayEngine(address="127.0.0.1:9")
 except InputError as error:

@@ -40,6 +40,7 @@ def make_result(
     title: str = "Malignant or benign? Breast masses from fine-needle aspirates",
     insecure: int | None = None,
     one_class: bool = False,
+    masked: bool = False,
 ) -> ExperimentResult:
     """An experiment over all six kinds; ``one_class`` leaves AUROC and others undefined."""
     generator = np.random.default_rng(7)
@@ -93,6 +94,7 @@ def make_result(
         started="2025-11-21 09:30 UTC",
         seconds=41.7,
         threshold=0.5,
+        masked=masked,
     )
 
 

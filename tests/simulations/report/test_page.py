@@ -247,6 +247,37 @@ def test_banner_is_there_exactly_when_the_noise_was_reproducible(
     assert "No privacy guarantee" not in text
 
 
+def test_without_masks_the_page_says_whom_each_epsilon_is_for(text: str) -> None:
+    shown = " ".join(text.split())
+    assert "epsilon 1.00 (1.94 against the coordinator) reaches" in shown
+    # In the text, in both captions, in the legend and on the card.
+    assert "In this run releases were not masked" in shown
+    assert "against the coordinator, epsilon alone is the number" in shown
+    assert "so against the coordinator &epsilon; alone is the number" in shown
+    assert "&epsilon; alone: for the coordinator." in shown
+    assert "so the coordinator sees each part" in shown
+    assert "ε 1.00 for whoever sees only the sums and the model, 1.94" in shown
+    for wrong in ("only the sum of all is seen", "no single contribution", "releases were masked"):
+        assert wrong not in shown
+
+
+def test_with_masks_the_page_speaks_of_sums_only(experiment: Maker) -> None:
+    shown = " ".join(render_page(experiment(masked=True)).split())
+    assert "only the sum of all is seen" in shown
+    assert "the coordinator sees the sum of all hospitals, no single contribution" in shown
+    for wrong in ("not masked", "against the coordinator", "whoever sees only", "sees each"):
+        assert wrong not in shown
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_what_was_not_checked_is_not_said_to_be(experiment: Maker, masked: bool) -> None:
+    shown = render_page(experiment(masked=masked, epsilons=(1.0,)))
+    assert "Epsilon alone is not cross-checked." in shown
+    assert "the declared noise of every executed release" in shown
+    assert "really added" not in shown
+    assert "the most that privacy leaves possible" not in shown
+
+
 def test_undefined_figures_are_dashes(experiment: Maker) -> None:
     text = render_page(experiment(one_class=True, epsilons=(1.0,)))
     reader = Reader(text)
@@ -289,6 +320,7 @@ def test_a_result_without_private_arms_speaks_of_no_epsilon(result: ExperimentRe
     assert "noised sums leave" not in text
     assert 'id="meaning"' not in text
     assert "#meaning" not in text
+    assert "masked" not in text
     assert Reader(text).open == []
 
 

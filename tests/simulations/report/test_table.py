@@ -63,5 +63,36 @@ def test_reproducible_noise_is_announced_in_red(experiment: Maker) -> None:
     assert "guarantee" not in printed(experiment(), width=140)
 
 
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_caption_says_whom_each_epsilon_is_for(experiment: Maker, width: int) -> None:
+    bare = flat(printed(experiment(), width=width))
+    assert bare.endswith(
+        "ε is for whoever sees only the sums and the model, when at most 1 of 4 hospitals cheat. "
+        "The releases were not masked: against the coordinator, ε alone is the number."
+    )
+    masked = flat(printed(experiment(masked=True), width=width))
+    assert masked.endswith(
+        "ε holds when at most 1 of 4 hospitals cheat, ε alone when all others do."
+    )
+    assert "coordinator" not in masked
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_rows_of_one_label_are_told_apart_by_epsilon(experiment: Maker, width: int) -> None:
+    result = experiment()
+    alike = [
+        arm.model_copy(update={"label": "pooled, DP"})
+        for arm in result.arms
+        if arm.kind == "pooled_private"
+    ]
+    text = printed(result.model_copy(update={"arms": alike}), width=width)
+    for epsilon in ("0.5", "1", "3", "8"):
+        assert text.count(f"ε={epsilon} ") == 1
+
+
 def test_markup_in_names_is_text(experiment: Maker) -> None:
     assert "[red]study[/red]" in printed(experiment(title="[red]study[/red]"), width=140)

@@ -5,7 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedward.client.vault.kernels.clipped_sum import KernelOptions, clipped_gradient_sum
+from fedward.client.vault.kernels.clipped_sum import (
+    MOST_BLOCK_ROWS,
+    KernelOptions,
+    clipped_gradient_sum,
+)
 from fedward.client.vault.kernels.rounding import relative_rounding
 from fedward.common.models.registry import build_model
 from fedward.common.secure_sum.ring import RingCodec
@@ -45,6 +49,6 @@ def test_the_order_of_patients_moves_the_sum_within_the_bound(
 @pytest.mark.parametrize("max_patients", [1, 100, 2**14, 2**20, 2**24])
 def test_the_ring_charges_more_than_the_kernels_round(max_patients: int) -> None:
     ring = RingCodec(clip=1.0, length=1, max_patients=max_patients, sites=1, noise_multiplier=1.0)
-    for block_rows in (1, KernelOptions().block_rows, 4096):
+    for block_rows in (1, KernelOptions().block_rows, MOST_BLOCK_ROWS):
         bound = relative_rounding(max_patients=max_patients, block_rows=block_rows)
         assert bound <= ring.summation_rounding
