@@ -101,6 +101,12 @@ def run_experiment(
         command=settings.command,
         started=settings.started,
         seconds=time.perf_counter() - started,
+        masked=all(
+            seed.masked
+            for arm in arms
+            if arm.protected and arm.grouping == "federated"
+            for seed in finished[arm.key]
+        ),
         threshold=study.evaluation.threshold,
         training_description=_sentence(f"{describe_model(study)}, {describe_training(study)}"),
     )

@@ -57,6 +57,8 @@ class FinishedSeed(BaseModel):
     epsilon: float | None
     epsilon_alone: float | None
     cross_check: CrossCheck | None
+    masked: bool = False
+    """Whether every release of every training was masked."""
 
     @property
     def predictions(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

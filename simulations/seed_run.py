@@ -115,6 +115,7 @@ def run_seed(
         epsilon=accounted[0].epsilon if accounted else None,
         epsilon_alone=accounted[1] if accounted else None,
         cross_check=_cross_check(accounted[0]) if accounted else None,
+        masked=all(record.masked for run in runs for record in run.records),
     )
 
 

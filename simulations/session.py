@@ -19,8 +19,6 @@ from fedward.simulations.run_folder import ExperimentSettings, RunFolder
 NOTES = (
     "Evaluation was computed in the simulation, in the clear, on held-out patients of every "
     "hospital; it is not charged. A real coordinator has no such view.",
-    "Releases were noised but not masked: with masks a coordinator sees sums over hospitals only; "
-    "without them what it sees of one hospital is protected by epsilon_alone.",
     "Choosing settings by looking at results of private runs costs privacy too; it is not charged "
     "here.",
     "Epsilons add up: whoever sees several rows or seeds over the same patients, as in this "

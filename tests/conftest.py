@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
 from fedward.client.cohort import Cohort
@@ -28,6 +29,10 @@ from fedward.common.secure_sum.masks import NoMasks
 from fedward.common.study.definition import Study
 from fedward.common.study.dimensions import Dimensions
 from fedward.simulations.federation import SimulatedSite
+
+# Machines are busy: how long an example takes says nothing about the code.
+settings.register_profile("fedward", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("fedward")
 
 KNOWN_SITES = frozenset(f"site-{number}" for number in range(10_000)) | {"Cleveland_2.a"}
 

@@ -54,23 +54,6 @@ def comparable(done: FinishedSeed) -> dict[str, Any]:
     return document
 
 
-def test_hospitals_are_split_by_patient_and_by_seed(
-    study: Study, make_hospitals: MakeHospitals
-) -> None:
-    hospitals = make_hospitals()
-    first, again, other = (SplitHospitals.of(hospitals, study, seed=seed) for seed in (0, 0, 1))
-
-    for hospital in hospitals.sites:
-        held_out = first.held_out[hospital.name].patient_count
-        assert first.training[hospital.name].patient_count + held_out == (
-            hospital.cohort.patient_count
-        )
-        assert held_out / hospital.cohort.patient_count == pytest.approx(0.2, abs=0.05)
-    name = hospitals.sites[0].name
-    assert np.array_equal(first.held_out[name].features, again.held_out[name].features)
-    assert not np.array_equal(first.held_out[name].features, other.held_out[name].features)
-
-
 @pytest.mark.parametrize(
     "kind",
     ["alone", "pooled", "federated", "pooled_private", "federated_local", "federated_distributed"],

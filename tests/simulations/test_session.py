@@ -12,7 +12,7 @@ from rich.console import Console
 
 import fedward.simulations.preparation
 import fedward.simulations.session
-from fedward.common.errors import FedwardError, InputError, Interrupted
+from fedward.common.errors import FedwardError, InputError, Interrupted, PrivacyRefusal
 from fedward.common.study.loading import load_study
 from fedward.simulations.request import SimulationRequest
 from fedward.simulations.results import ExperimentResult
@@ -194,6 +194,18 @@ def test_one_hospital_without_patients_is_refused(
     assert not runs.exists()
 
 
+def test_an_arm_that_cannot_be_private_is_told_before_anything_is_written(
+    folder_study: FolderStudy, tmp_path: Path
+) -> None:
+    inputs, runs = folder_study(), tmp_path / "runs"
+    text = inputs.study.read_text()
+    inputs.study.write_text(text.replace("[scaling]", "minimum_sites = 3\n[scaling]"))
+
+    with pytest.raises(PrivacyRefusal, match="minimum_sites"):
+        simulated(**small(inputs, runs))
+    assert not runs.exists()
+
+
 def test_more_patients_than_the_study_allows_for_are_refused(
     folder_study: FolderStudy, tmp_path: Path
 ) -> None:
@@ -368,25 +380,3 @@ def test_the_engine_is_closed_whatever_happens(
         simulated(**small(inputs, tmp_path / "file"))
 
     assert closed == ["closed"] * 3
-
-
-def test_the_built_in_data_set_a_studys_size_to_theirs(
-    folder_study: FolderStudy, tmp_path: Path
-) -> None:
-    from fedward.common.study.loading import find_study
-
-    text = find_study("breast_cancer").read_text()
-    path = tmp_path / "large.toml"
-    path.write_text(
-        text.replace("expected_patients = 455", "expected_patients = 5000").replace(
-            "rounds = 20", "rounds = 1"
-        )
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        stop(patch, after=1)
-        with pytest.raises(Interrupted):
-            simulated(study=str(path), runs=tmp_path / "runs", name="one", epsilons=(1.0,), seeds=1)
-    _, settings = RunFolder.open(tmp_path / "runs" / "one")
-
-    assert settings.study.cohort.expected_patients == 455
-    assert settings.study.privacy.delta < 1 / (10 * 455)
