@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from flwr.serverapp import Grid
+from numpy.typing import NDArray
 
 from fedward.common.privacy.plan import SCALER_CLIP
 from fedward.common.protocol.queries import GradientSumQuery, LocalUpdateQuery, MomentsQuery
@@ -62,7 +63,7 @@ def coordinate(
 
     Raises:
         CoordinationError: a site is missing, refused, or sent something else than asked for; or
-            the checkpoint is of another run or study.
+            the checkpoint is of another run or study; or the model diverged.
     """
     resumed = checkpoints.load() if checkpoints else None
     if resumed and (resumed[0].run_id, resumed[0].study_digest) != (options.run_id, study.digest):
@@ -90,13 +91,26 @@ def coordinate(
     while state.round < study.training.rounds:
         summed = rounds.ask(_training_query(rounds, study, options, state), _arrays_of(state))
         records.extend(summed.records)
-        state = stepped(state, summed.total, study, sites=len(rounds.roster))
+        state = _advanced(state, summed.total, study, sites=len(rounds.roster))
         state = replace(state, logged=len(records))
         if checkpoints:
             checkpoints.save(state, summed.records)
         if on_round:
             on_round(state)
     return CompletedRun(state=state, records=tuple(records))
+
+
+def _advanced(
+    state: TrainingState, total: NDArray[np.float64], study: Study, *, sites: int
+) -> TrainingState:
+    with np.errstate(over="ignore", invalid="ignore"):
+        after = stepped(state, total, study, sites=sites)
+    if not all(np.isfinite(part).all() for part in (after.parameters, after.first, after.second)):
+        raise CoordinationError(
+            f"the model diverged in round {after.round}; lower training.learning_rate or "
+            "training.l2 in the study"
+        )
+    return after
 
 
 def _scaler(

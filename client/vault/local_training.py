@@ -44,20 +44,22 @@ def local_update(
     weights = parameters.copy()
     velocity = np.zeros_like(weights)
     divisor = expected_patients * rules.sampling_rate
-    for step in range(training.steps_per_round):
-        patients = sampled_patients(
-            cohort, rate=rules.sampling_rate, stream=stream_of("sampling", step)
-        )
-        total = clipped_gradient_sum(
-            model, weights, cohort, patients, clip=rules.clip, performance=performance
-        )
-        noised = rules.codec.decode(rules.noised(total, stream_of("noise", step)))
-        gradient = noised / divisor + training.l2 * weights
-        gradient += training.proximal * (weights - parameters)
-        velocity = training.momentum * velocity + gradient
-        weights = weights - training.learning_rate * velocity
-    change = weights - parameters
-    norm = float(np.linalg.norm(change))
+    # Weights that diverge are told by their norm at the end.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for step in range(training.steps_per_round):
+            patients = sampled_patients(
+                cohort, rate=rules.sampling_rate, stream=stream_of("sampling", step)
+            )
+            total = clipped_gradient_sum(
+                model, weights, cohort, patients, clip=rules.clip, performance=performance
+            )
+            noised = rules.codec.decode(rules.noised(total, stream_of("noise", step)))
+            gradient = noised / divisor + training.l2 * weights
+            gradient += training.proximal * (weights - parameters)
+            velocity = training.momentum * velocity + gradient
+            weights = weights - training.learning_rate * velocity
+        change = weights - parameters
+        norm = float(np.linalg.norm(change))
     if not np.isfinite(norm):
         return np.zeros_like(change)
     return change * min(1.0, UPDATE_BOUND * (1 - 1e-9) / norm) if norm > 0 else change

@@ -21,6 +21,11 @@ def _row(ratio: float, over: float, *, judged: bool = True) -> dict[str, Any]:
 
 
 def test_targets_are_judged_from_the_rows() -> None:
-    findings = findings_of([_row(1.2, 2.5), _row(1.4, 3.5), _row(9.0, 0.1, judged=False)])
-    assert [target.met for target in findings.targets] == [True, False, False, True]
+    mixed = _row(1.4, 3.5) | {"bare_ratio": 1.0}
+    findings = findings_of([_row(1.2, 2.5), mixed, _row(9.0, 0.1, judged=False)])
+    # Each case with noise (over plain, over Opacus), then without.
+    assert [target.met for target in findings.targets] == [
+        *(True, False, True, False),
+        *(False, True, True, True),
+    ]
     assert len(findings.tables[0].rows) == 6

@@ -242,6 +242,29 @@ def test_without_noise_it_is_gradient_descent_on_all_patients_together(
     np.testing.assert_allclose(run.state.parameters, weights, atol=1e-7)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("average_last", [1, 2])
+def test_a_model_that_diverges_is_told_and_the_round_before_it_kept(
+    make_study: MakeStudy, grid_of: Callable[..., Any], average_last: int
+) -> None:
+    study = make_study(
+        training={
+            "method": "distributed",
+            "rounds": 9,
+            "learning_rate": 1e60,
+            "l2": 1e60,
+            "average_last": average_last,
+        }
+    )
+    checkpoints = KeptCheckpoints()
+
+    with pytest.raises(CoordinationError, match=r"diverged in round 4; lower training\."):
+        coordinate(grid_of(study), study, options=OPTIONS, checkpoints=checkpoints)
+    assert checkpoints.kept is not None
+    assert checkpoints.kept[0].round == 3
+    assert np.isfinite(checkpoints.kept[0].parameters).all()
+
+
 def test_a_completed_run_is_a_state_and_its_log(study: Study, grid_of: Callable[..., Any]) -> None:
     run = coordinate(grid_of(study), study, options=OPTIONS)
 

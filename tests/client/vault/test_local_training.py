@@ -182,7 +182,7 @@ def test_the_noise_of_a_step_is_what_the_plan_promises(make_study: MakeStudy) ->
     assert abs(noise.mean()) < 6 / math.sqrt(noise.size)
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("learning_rate", [1e6, 1e100, 1e308])
 def test_a_change_beyond_the_bound_is_scaled_down_to_it(
     local_study: Study, make_cohort: MakeCohort, learning_rate: float
