@@ -17,7 +17,13 @@ from fedward.common.command_line import run
 from fedward.simulations.request import SimulationRequest
 
 FolderStudy = Callable[..., Any]
-FEDWARD = Path(sys.executable).with_name("fedward")
+# A process that a shell put into the background ignores Ctrl-C, and so would its children.
+FEDWARD = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from fedward.common.command_line import main
+main()
+"""
 ROUNDS = 60
 MIDWAY = "trainings/pooled-private-epsilon-3/seed-0/all/releases.jsonl"
 
@@ -40,7 +46,10 @@ def interrupted(arguments: list[str], runs: Path, sent: signal.Signals) -> tuple
     # Slower arms come after this one, so that the signal is in time on a busy machine too.
     log = runs / "one" / MIDWAY
     process = subprocess.Popen(
-        [FEDWARD, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", FEDWARD, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     deadline = time.monotonic() + 120
     while not (log.exists() and log.read_bytes().count(b"\n") > 10):
