@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 from typing import Literal, Self
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from fedward.common.atomic_files import replace_file
 from fedward.common.errors import InputError
 from fedward.common.study.columns import design_columns
 from fedward.common.study.definition import Study
@@ -87,7 +89,7 @@ class RunFolder:
             root.mkdir(parents=True, exist_ok=True)
             # It will hold outcomes and predictions of single patients.
             path.mkdir(mode=0o700)
-            folder._write(path / SETTINGS, settings.model_dump_json(indent=1))
+            replace_file(path / SETTINGS, settings.model_dump_json(indent=1).encode())
         except OSError as error:
             raise InputError(
                 source=str(path),
@@ -173,23 +175,22 @@ class RunFolder:
         """Keep a seed that is done."""
         path = self._seed_path(arm, seed)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._write(path, finished.model_dump_json())
+        replace_file(path, finished.model_dump_json().encode())
 
     def keep_model(self, arm: str, seed: int, state: TrainingState, study: Study) -> None:
         """Write the trained model as plain arrays: ``models/<arm>-seed-<seed>.npz``."""
         path = self.path / "models" / f"{arm}-seed-{seed}.npz"
         path.parent.mkdir(exist_ok=True)
-        beside = path.with_name(path.name + ".new")
-        with beside.open("wb") as file:
-            np.savez(
-                file,
-                parameters=state.model_parameters,
-                center=state.center,
-                scale=state.scale,
-                feature_clip=study.scaling.feature_clip,
-                columns=np.array([column.name for column in design_columns(study)]),
-            )
-        beside.replace(path)
+        arrays = io.BytesIO()
+        np.savez(
+            arrays,
+            parameters=state.model_parameters,
+            center=state.center,
+            scale=state.scale,
+            feature_clip=study.scaling.feature_clip,
+            columns=np.array([column.name for column in design_columns(study)]),
+        )
+        replace_file(path, arrays.getvalue())
 
     def _seconds_path(self, arm: str, seed: int, part: str) -> Path:
         return self._points_path(arm, seed, part).with_name("seconds.txt")
@@ -199,12 +200,6 @@ class RunFolder:
 
     def _seed_path(self, arm: str, seed: int) -> Path:
         return self.path / "seeds" / arm / f"seed-{seed}.json"
-
-    @staticmethod
-    def _write(path: Path, text: str) -> None:
-        beside = path.with_name(path.name + ".new")
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
 
 
 def check_new_run(root: Path, name: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from fedward.common.atomic_files import replace_file
 from fedward.common.errors import InputError
 from fedward.common.protocol.frame import FrameError
 from fedward.server.sum_rounds import ReleaseRecord
@@ -51,7 +52,7 @@ class CheckpointFolder:
             raise _damaged(self._state) from error
         if len(records) != state.logged:
             raise _damaged(self._log)
-        _replace(self._log, "".join(f"{line}\n" for line in lines).encode())
+        replace_file(self._log, "".join(f"{line}\n" for line in lines).encode())
         return state, records
 
     def save(self, state: TrainingState, new_records: Sequence[ReleaseRecord]) -> None:
@@ -59,13 +60,7 @@ class CheckpointFolder:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("a", encoding="utf-8") as log:
             log.writelines(f"{record.model_dump_json()}\n" for record in new_records)
-        _replace(self._state, state.to_frame())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    beside = path.with_name(path.name + ".new")
-    beside.write_bytes(content)
-    beside.replace(path)
+        replace_file(self._state, state.to_frame())
 
 
 def _damaged(path: Path) -> InputError:

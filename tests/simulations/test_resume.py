@@ -83,7 +83,7 @@ class DyingCheckpoints(CheckpointFolder):
             raise Killed
         assert self.moment == "between log and state"
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(checkpoints_module, "_replace", self._die)
+            patch.setattr(checkpoints_module, "replace_file", self._die)
             super().save(state, new_records)
 
     @staticmethod

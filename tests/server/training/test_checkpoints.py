@@ -176,14 +176,14 @@ def test_the_log_is_written_before_the_state_that_counts_its_lines(
 ) -> None:
     checkpoints = saved(tmp_path)
     lines: list[int] = []
-    replace_file = checkpoints_module._replace
+    replace_file = checkpoints_module.replace_file
 
     def watched(path: Path, content: bytes) -> None:
         lines.append((tmp_path / "releases.jsonl").read_bytes().count(b"\n"))
         assert TrainingState.from_frame(content).logged <= lines[-1]
         replace_file(path, content)
 
-    monkeypatch.setattr(checkpoints_module, "_replace", watched)
+    monkeypatch.setattr(checkpoints_module, "replace_file", watched)
     checkpoints.save(state_at(4), records_of(4))
 
     assert lines == [8]
