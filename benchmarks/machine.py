@@ -13,6 +13,7 @@ LIBRARIES = (
     "ray",
     "torch",
     "opacus",
+    "cryptography",
     "dp-accounting",
     "numpy",
     "scipy",

@@ -1,27 +1,37 @@
 """One training through the project's real pipeline, and how well its model does.
 
-Real vaults, gate, ledger, plan, ring and coordinator over the in-process engine. Noise comes from
-the operating system: no seed reaches it, so private figures differ a little from run to run.
+Real keys, sessions, masks, vaults, gate, ledger, plan, ring and coordinator over the in-process
+engine. Noise comes from the operating system: no seed reaches it, so private figures differ a
+little from run to run. Held-out patients are judged here, in the clear; the sums over them that a
+study releases, for which they pay themselves, are left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from fedward.client.cohort import Cohort
-from fedward.client.vault.gate import SitePolicy
+from fedward.client.vault.policy import SitePolicy
 from fedward.client.vault.protection import PlannedProtection, Protection
 from fedward.common.metrics import auroc, confusion
-from fedward.common.privacy.accounting import cross_checked_epsilon, epsilon_of
-from fedward.common.privacy.plan import plan_for
+from fedward.common.privacy.budget import RunBudget
+from fedward.common.privacy.plan import PrivacyPlan, plan_for
+from fedward.common.privacy.random_source import RandomSource
 from fedward.common.study.definition import Study
 from fedward.common.study.dimensions import Dimensions
-from fedward.server.coordinator import CompletedRun, RunOptions
+from fedward.server.coordinator import OnRound
+from fedward.server.run_options import RunOptions
+from fedward.simulations.arms import NOT_EVALUATED, changed
+from fedward.simulations.credentials import Credentials
 from fedward.simulations.engines.in_process_engine import InProcessEngine
 from fedward.simulations.evaluation import joined, predict_patients
-from fedward.simulations.federation import Engine, SimulatedSite, executed_events, train
+from fedward.simulations.federation import Engine, SimulatedRun, SimulatedSite, train
+from fedward.simulations.spending import spent_by
 from fedward.simulations.unprotected import Unprotected
+
+RUN_ID = "benchmark"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,29 +60,54 @@ def trained(
     private: bool,
     engine: Engine | None = None,
     insecure_noise_seed: int | None = None,
-) -> CompletedRun:
-    """Train over ``cohorts`` by site name; one cohort alone is the pooled baseline."""
+    masked: bool = True,
+    on_round: OnRound | None = None,
+) -> SimulatedRun:
+    """Train over ``cohorts`` by site name; one cohort alone is the pooled baseline.
+
+    ``masked`` False leaves out the masks, and nothing else.
+    """
     pooled = len(cohorts) == 1
-    protection: Protection = PlannedProtection(pooled=pooled)
-    if not private:
-        largest = max(cohort.patient_count for cohort in cohorts.values())
-        protection = Unprotected(largest_site=largest)
+    study = _as_trained(study, pooled=pooled)
+    largest = max(cohort.patient_count for cohort in cohorts.values())
+    protection: Protection = Unprotected(largest_site=largest)
+    if private:
+        protection = PlannedProtection(pooled=pooled)
+    seed = insecure_noise_seed
+    credentials = Credentials.issue(
+        cohorts,
+        run_id=RUN_ID,
+        randomness=RandomSource.from_os() if seed is None else RandomSource.insecure(seed),
+    )
     sites = [
         SimulatedSite(
             name=name,
+            identity=credentials.identities[name],
             cohort=cohort,
+            held_out=None,
             study=study,
             protection=protection,
-            policy=SitePolicy(known_sites=frozenset(cohorts)),
-            insecure_noise_seed=insecure_noise_seed,
+            policy=SitePolicy(
+                federation_key=credentials.federation_key, known_keys=credentials.known_keys
+            ),
+            insecure_noise_seed=seed,
+            masked=masked,
         )
         for name, cohort in cohorts.items()
     ]
-    options = RunOptions(run_id="benchmark", expected_sites=len(sites))
-    return train(study, sites, engine=engine or InProcessEngine(), options=options)
+    options = RunOptions(
+        run_id=RUN_ID,
+        signed_roster=credentials.signed_roster,
+        federation_key=credentials.federation_key,
+        minimum_sites=1 if pooled else None,
+        budget=RunBudget(_plan(study, sites=len(sites))) if private else None,
+    )
+    return train(
+        study, sites, engine=engine or InProcessEngine(), options=options, on_round=on_round
+    )
 
 
-def outcome_of(run: CompletedRun, study: Study, held_out: Mapping[str, Cohort]) -> Outcome:
+def outcome_of(run: SimulatedRun, study: Study, held_out: Mapping[str, Cohort]) -> Outcome:
     """Judge the run's model on held-out patients and account for what it executed."""
     by_site = {
         name: predict_patients(run.state, study, cohort)
@@ -96,20 +131,22 @@ def outcome_of(run: CompletedRun, study: Study, held_out: Mapping[str, Cohort]) 
     )
 
 
-def _epsilons(run: CompletedRun, study: Study) -> tuple[float | None, float | None]:
+def _epsilons(run: SimulatedRun, study: Study) -> tuple[float | None, float | None]:
     """Both epsilons of the worst site; the accountants' caches make all but the first call free."""
-    sites = sorted({record.site for record in run.records})
-    events = [executed_events(run.records, site=site) for site in sites]
-    if not any(whole for whole, _ in events):
+    sites = {record.site for record in run.records}
+    if not any(record.executed for record in run.records):
         return None, None
-    plan = plan_for(
-        study,
-        sites=len(sites),
-        pooled=len(sites) == 1,
-        coordinates=Dimensions.of(study).longest,
-    )
-    delta = plan.accounting_delta
-    return (
-        max(cross_checked_epsilon(whole, delta=delta).epsilon for whole, _ in events),
-        max(epsilon_of(alone, delta=delta) for _, alone in events),
-    )
+    plan = _plan(_as_trained(study, pooled=len(sites) == 1), sites=len(sites))
+    spent = spent_by(run.records, sites=sites, delta=plan.accounting_delta)
+    return spent.epsilon.epsilon, spent.epsilon_alone
+
+
+@lru_cache(maxsize=256)
+def _as_trained(study: Study, *, pooled: bool) -> Study:
+    changes = {"evaluation": NOT_EVALUATED}
+    # Nobody can collude where one site holds all patients.
+    return changed(study, changes | {"privacy": {"colluding": 0}} if pooled else changes)
+
+
+def _plan(study: Study, *, sites: int) -> PrivacyPlan:
+    return plan_for(study, sites=sites, pooled=sites == 1, coordinates=Dimensions.of(study).longest)

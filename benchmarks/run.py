@@ -19,6 +19,7 @@ import engines
 import heart_disease
 import hyperparameter_selection
 import private_step_findings
+import secure_sum
 from findings import Findings, Measured, show
 from machine import machine, versions
 from results_page import PAGE, keep, write_page
@@ -31,6 +32,7 @@ PARTS: dict[str, Callable[[Settings], Findings]] = {
     "heart_disease": heart_disease.measure,
     "private_step": private_step_findings.measure,
     "engines": engines.measure,
+    "secure_sum": secure_sum.measure,
     "hyperparameter_selection": hyperparameter_selection.measure,
 }
 """In the order of the page."""

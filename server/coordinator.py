@@ -1,52 +1,45 @@
-"""The coordinator: drives one study from its first query to the trained model."""
+"""The coordinator: drives one study from its first query to the evaluated model."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
 from flwr.serverapp import Grid
-from numpy.typing import NDArray
 
-from fedward.common.privacy.plan import SCALER_CLIP
-from fedward.common.protocol.queries import GradientSumQuery, LocalUpdateQuery, MomentsQuery
-from fedward.common.study.definition import LocalTraining, Study
-from fedward.common.study.dimensions import Dimensions, study_model
-from fedward.common.study.scaling import Scaler, scaler_from_moments
-from fedward.server.sum_rounds import (
-    CoordinationError,
-    ReleaseRecord,
-    SumRounds,
-    identify_sites,
-)
+from fedward.common.privacy.sum_plan import SumKind
+from fedward.common.study.class_counts import ClassCounts
+from fedward.common.study.definition import Study
+from fedward.common.study.score_sums import ScoreSums
+from fedward.server.closing_sums import closing_sums
+from fedward.server.errors import BudgetSpent, CoordinationError
+from fedward.server.release_log import ReleaseRecord
+from fedward.server.run_options import RunOptions
+from fedward.server.sum_rounds import SumRounds
 from fedward.server.training.checkpoints import Checkpoints
+from fedward.server.training.rounds import first_state, next_state
 from fedward.server.training.state import TrainingState
-from fedward.server.training.steps import stepped
 
 OnRound = Callable[[TrainingState], None]
 
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """What a run adds to its study; nothing here touches privacy.
-
-    ``timeout`` is in seconds for one exchange; None waits for ever.
-    """
-
-    run_id: str
-    expected_sites: int
-    model_seed: int = 0
-    timeout: float | None = None
+_TRAINING = "training"
+"""In a state's ``finished``: the training has ended before its last round."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CompletedRun:
-    """The last state of a run and the log of every release that the coordinator received."""
+    """The last state of a run, the log of all that was asked, and what came after the training.
+
+    ``evaluation`` is by group of sites, ``site_evaluation`` by site. ``notes`` are sentences on
+    what was lost.
+    """
 
     state: TrainingState
     records: tuple[ReleaseRecord, ...]
+    evaluation: dict[str, ScoreSums]
+    site_evaluation: dict[str, ScoreSums]
+    counts: ClassCounts | None
+    notes: tuple[str, ...]
 
 
 def coordinate(
@@ -60,111 +53,148 @@ def coordinate(
     """Run the study over ``grid`` and return the trained model, resuming where a checkpoint is.
 
     ``on_round`` is called after every completed round, and once with the state resumed from.
+    Lost attempts are repeated without the sites that failed, and charged; the training ends early
+    where the budget is spent.
 
     Raises:
-        CoordinationError: a site is missing, refused, or sent something else than asked for; or
-            the checkpoint is of another run or study; or the model diverged.
+        CoordinationError: too few sites are there or left, or no attempt at the scaler or the first
+            round was complete within the budget; the checkpoint is of another run or study; or the
+            model diverged.
     """
-    resumed = checkpoints.load() if checkpoints else None
-    if resumed and (resumed[0].run_id, resumed[0].study_digest) != (options.run_id, study.digest):
-        raise CoordinationError(
-            "the checkpoint is of another run or another study; keep each run in its own folder"
+    return _Run(grid, study, options, checkpoints).completed(on_round or _nothing)
+
+
+class _Run:
+    """One run: its state, and where it is kept."""
+
+    def __init__(
+        self, grid: Grid, study: Study, options: RunOptions, checkpoints: Checkpoints | None
+    ) -> None:
+        self._study = study
+        self._options = options
+        self._checkpoints = checkpoints
+        resumed = checkpoints.load() if checkpoints else None
+        records: list[ReleaseRecord] = []
+        self._state: TrainingState | None = None
+        if resumed:
+            self._state, records = resumed
+        if self._state and (self._state.run_id, self._state.study_digest) != (
+            options.run_id,
+            study.digest,
+        ):
+            raise CoordinationError(
+                "the checkpoint is of another run or another study; keep each run in its own folder"
+            )
+        self._saved = len(records)
+        self._rounds = SumRounds(
+            grid,
+            study,
+            options,
+            records=records,
+            last_session=self._state.session if self._state else 0,
+            on_lost=self._keep_log,
         )
-    nodes = identify_sites(
-        grid,
-        run_id=options.run_id,
-        study_digest=study.digest,
-        expected_sites=options.expected_sites,
-        timeout=options.timeout,
-    )
-    rounds = SumRounds(grid, nodes=nodes, timeout=options.timeout)
-    if resumed:
-        state, records = resumed
-    else:
-        scaler, scaler_records = _scaler(rounds, study, options)
-        records = list(scaler_records)
-        state = _initial_state(study, options, scaler, logged=len(records))
-        if checkpoints:
-            checkpoints.save(state, records)
-    if on_round:
-        on_round(state)
-    while state.round < study.training.rounds:
-        summed = rounds.ask(_training_query(rounds, study, options, state), _arrays_of(state))
-        records.extend(summed.records)
-        state = _advanced(state, summed.total, study, sites=len(rounds.roster))
-        state = replace(state, logged=len(records))
-        if checkpoints:
-            checkpoints.save(state, summed.records)
-        if on_round:
+        self._closing = dict(closing_sums(self._rounds, study))
+
+    def completed(self, on_round: OnRound) -> CompletedRun:
+        """Do what is left to do."""
+        try:
+            state = self._state
+            if state is None or not self._finished(state):
+                self._rounds.begin()
+            if state is None:
+                state = self._kept(
+                    first_state(
+                        self._rounds,
+                        self._study,
+                        run_id=self._options.run_id,
+                        model_seed=self._options.model_seed,
+                    )
+                )
             on_round(state)
-    return CompletedRun(state=state, records=tuple(records))
+            state = self._trained(state, on_round)
+            for name, ask in self._closing.items():
+                if name not in state.finished:
+                    after = ask(self._rounds, self._study, state)
+                    state = self._kept(replace(after, finished=(*after.finished, name)))
+        except CoordinationError:
+            self._keep_log()
+            raise
+        return _completed(state, self._study, self._rounds.log.records)
 
+    def _finished(self, state: TrainingState) -> bool:
+        return self._is_trained(state) and self._closing.keys() <= set(state.finished)
 
-def _advanced(
-    state: TrainingState, total: NDArray[np.float64], study: Study, *, sites: int
-) -> TrainingState:
-    with np.errstate(over="ignore", invalid="ignore"):
-        after = stepped(state, total, study, sites=sites)
-    if not all(np.isfinite(part).all() for part in (after.parameters, after.first, after.second)):
-        raise CoordinationError(
-            f"the model diverged in round {after.round}; lower training.learning_rate or "
-            "training.l2 in the study"
+    def _is_trained(self, state: TrainingState) -> bool:
+        return state.round == self._study.training.rounds or _TRAINING in state.finished
+
+    def _trained(self, state: TrainingState, on_round: OnRound) -> TrainingState:
+        while not self._is_trained(state):
+            try:
+                state = self._kept(next_state(self._rounds, self._study, state))
+            except BudgetSpent:
+                if state.round == 0:
+                    raise
+                note = (
+                    f"The training ended after {state.round} of {self._study.training.rounds} "
+                    "rounds: lost attempts used up the rest of its budget."
+                )
+                return self._kept(
+                    replace(
+                        state,
+                        notes=(*state.notes, note),
+                        finished=(*state.finished, _TRAINING),
+                    )
+                )
+            on_round(state)
+        return state
+
+    def _kept(self, state: TrainingState) -> TrainingState:
+        """The state with all that the log says so far, saved."""
+        log = self._rounds.log
+        self._state = replace(
+            state,
+            logged=len(log),
+            session=self._rounds.last_session,
+            lost=log.lost("training"),
         )
-    return after
+        if self._checkpoints:
+            self._checkpoints.save(self._state, log.since(self._saved))
+        self._saved = len(log)
+        return self._state
+
+    def _keep_log(self) -> None:
+        """Save what was asked and lost; before there is a state, a vault alone remembers it."""
+        if self._state is not None and len(self._rounds.log) > self._saved:
+            self._kept(self._state)
 
 
-def _scaler(
-    rounds: SumRounds, study: Study, options: RunOptions
-) -> tuple[Scaler, tuple[ReleaseRecord, ...]]:
-    if study.scaling.method == "public_range":
-        return Scaler.identity(study, columns=Dimensions.of(study).columns), ()
-    query = MomentsQuery(
-        run_id=options.run_id,
-        study_digest=study.digest,
-        roster=rounds.roster,
-        round=0,
-        attempt=1,
-    )
-    summed = rounds.ask(query, {})
-    # Every site adds its share, so all of them together make more noise than is guaranteed.
-    executed = summed.records[0].executed
-    deviation = executed.share_multiplier * math.sqrt(len(rounds.roster)) if executed else 0.0
-    scaler = scaler_from_moments(summed.total, study, noise_deviation=deviation * SCALER_CLIP)
-    return scaler, summed.records
+def _completed(
+    state: TrainingState, study: Study, records: tuple[ReleaseRecord, ...]
+) -> CompletedRun:
+    bins = study.evaluation.score_bins
 
+    def scores(kind: SumKind) -> dict[str, ScoreSums]:
+        return {
+            one.name: ScoreSums.of(one.total, bins=bins, noise_deviation=one.noise_deviation)
+            for one in state.sums
+            if one.kind == kind
+        }
 
-def _initial_state(
-    study: Study, options: RunOptions, scaler: Scaler, *, logged: int
-) -> TrainingState:
-    parameters = study_model(study).initial(options.model_seed)
-    nothing = np.zeros_like(parameters)
-    return TrainingState(
-        run_id=options.run_id,
-        study_digest=study.digest,
-        round=0,
-        logged=logged,
-        tail_count=0,
-        parameters=parameters,
-        first=nothing,
-        second=nothing,
-        tail=nothing,
-        center=scaler.center,
-        scale=scaler.scale,
+    counts = [
+        ClassCounts.of(one.total, noise_deviation=one.noise_deviation)
+        for one in state.sums
+        if one.kind == "counts"
+    ]
+    return CompletedRun(
+        state=state,
+        records=records,
+        evaluation=scores("evaluation"),
+        site_evaluation=scores("site_evaluation"),
+        counts=counts[0] if counts else None,
+        notes=state.notes,
     )
 
 
-def _training_query(
-    rounds: SumRounds, study: Study, options: RunOptions, state: TrainingState
-) -> GradientSumQuery | LocalUpdateQuery:
-    kind = LocalUpdateQuery if isinstance(study.training, LocalTraining) else GradientSumQuery
-    return kind(
-        run_id=options.run_id,
-        study_digest=state.study_digest,
-        roster=rounds.roster,
-        round=state.round + 1,
-        attempt=1,
-    )
-
-
-def _arrays_of(state: TrainingState) -> dict[str, np.ndarray]:
-    return {"parameters": state.parameters, "center": state.center, "scale": state.scale}
+def _nothing(_: TrainingState) -> None:
+    """Nobody watches."""

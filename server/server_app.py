@@ -8,7 +8,8 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedward.common.study.definition import Study
-from fedward.server.coordinator import CompletedRun, OnRound, RunOptions, coordinate
+from fedward.server.coordinator import CompletedRun, OnRound, coordinate
+from fedward.server.run_options import RunOptions
 from fedward.server.training.checkpoints import Checkpoints
 
 

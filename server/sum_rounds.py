@@ -1,225 +1,245 @@
-"""Rounds: one query to every site of the roster over a Flower Grid, one sum back.
+"""Sums over the sites that are there: what a drop-out loses is asked again without it.
 
-The coordinator adds ring vectors as they are; addition modulo 2^64 is exact and commutative, so
-the sum does not depend on the order in which replies arrive.
+An answer is hidden by masks that cancel only if every site of the query answers, so a lost answer
+loses the attempt: nothing can be read, all that were asked are charged, and the next attempt goes
+to the sites that are left, with fresh batches, noise and masks. Ring addition is exact and
+commutative, so a sum does not depend on the order in which answers arrive.
+
+Whoever fails is left out, so no site can use up the budget of the others by failing again and
+again. A site that has answered the attempt before stays, once: a coordinator that goes on after a
+crash does not know what it asked last. What a site says about its noise is held against the plan.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
-from fedward.common.errors import FedwardError
-from fedward.common.protocol.envelope import FIELD, MESSAGE_TYPE, RECORD
-from fedward.common.protocol.frame import FrameError
-from fedward.common.protocol.queries import (
-    AnySumQuery,
-    IdentifyQuery,
-    SumQuery,
-    encode_query,
-    frame_digest,
-)
-from fedward.common.protocol.releases import (
-    ExecutedNoise,
-    Identified,
-    Refusal,
-    SumRelease,
-    decode_answer,
-)
+from fedward.common.privacy.sum_plan import SumKind
 from fedward.common.secure_sum.ring import decode_units
+from fedward.common.secure_sum.running_sum import RunningSum
+from fedward.common.study.definition import LocalTraining, Study
+from fedward.server.attempt import Accept, Attempt, Released, WantedSum
+from fedward.server.attendance import Attendance
+from fedward.server.errors import BudgetSpent, CoordinationError
+from fedward.server.exchange import Exchange
+from fedward.server.release_log import ReleaseLog, ReleaseRecord
+from fedward.server.run_options import RunOptions
+from fedward.server.spending import Spending
 
-
-class CoordinationError(FedwardError):
-    """A run that cannot go on: who did not answer, or refused, and why."""
-
-
-class ReleaseRecord(BaseModel):
-    """One line of the coordinator's log: a release that it received."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    site: str
-    kind: str
-    round: int
-    attempt: int
-    query_digest: str
-    release_digest: str
-    executed: ExecutedNoise | None
-    masked: bool
+MAX_ATTEMPTS = 1000
+_LARGEST_SUM = 2**62
+"""In units. No codec lets a sum get there; what masks leave behind does in half of all places."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SummedRound:
-    """The sum over all sites, float64 ``[length]``, and the log lines of its releases."""
+    """A sum over ``sites``, float64 ``[length]``; ``noise`` is the multiplier of all its noise.
+
+    Every site adds its share, so together they make more noise than is guaranteed; 0 without.
+    """
 
     total: NDArray[np.float64]
-    records: tuple[ReleaseRecord, ...]
+    sites: tuple[str, ...]
+    noise: float
 
 
 class SumRounds:
-    """Asks all sites of one run; knows which node is which site."""
+    """Asks the sites of one run for sums, in sessions; keeps the log.
 
-    def __init__(self, grid: Grid, *, nodes: Mapping[str, int], timeout: float | None) -> None:
-        self._grid = grid
-        self._nodes = dict(nodes)
-        self._timeout = timeout
+    ``records`` and ``last_session`` are of a run that goes on. ``on_lost`` is called after every
+    attempt that was lost. Raises :class:`CoordinationError` for a roster of a foreign signature.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        study: Study,
+        options: RunOptions,
+        *,
+        records: Iterable[ReleaseRecord] = (),
+        last_session: int = 0,
+        on_lost: Callable[[], None] | None = None,
+    ) -> None:
+        training = study.training
+        steps = training.steps_per_round if isinstance(training, LocalTraining) else 1
+        self.log = ReleaseLog(records, local_steps=steps)
+        self._spending = Spending(self.log, options.budget)
+        self._study_digest = study.digest
+        self._options = options
+        self._on_lost = on_lost
+        self._excused: set[str] = set()
+        self._exchange = Exchange(grid, timeout=options.timeout, poll_seconds=options.poll_seconds)
+        minimum = options.minimum_sites
+        self._attendance = Attendance(
+            self._exchange,
+            options,
+            study_digest=study.digest,
+            minimum_sites=study.cohort.minimum_sites if minimum is None else minimum,
+            last_session=last_session,
+        )
 
     @property
     def roster(self) -> tuple[str, ...]:
-        """Names of the sites, sorted."""
-        return tuple(sorted(self._nodes))
+        """All sites of the signed roster, sorted."""
+        return self._attendance.roster.names
 
-    def ask(self, query: AnySumQuery, arrays: dict[str, NDArray[np.float64]]) -> SummedRound:
-        """Ask every site of the roster and add the answers.
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The sites that take part at present, sorted."""
+        return self._attendance.session.sites
+
+    @property
+    def last_session(self) -> int:
+        """The largest number of a session so far."""
+        return self._attendance.last_session
+
+    def begin(self) -> None:
+        """Open the first session; :class:`CoordinationError` if too few sites do."""
+        self._attendance.begin()
+
+    def left(
+        self,
+        kind: SumKind,
+        *,
+        sites: Collection[str] | None = None,
+        set_aside: Mapping[SumKind, int] | None = None,
+    ) -> int:
+        """How many attempts at a sum the budget still pays for at each of ``sites``.
+
+        None are the present ones. ``set_aside`` are sums that must be paid for afterwards.
+        """
+        chosen = self.sites if sites is None else sites
+        return self._spending.left(kind, sites=chosen, set_aside=set_aside)
+
+    def ask(
+        self,
+        wanted: WantedSum,
+        *,
+        among: Collection[str] | None = None,
+        set_aside: Mapping[SumKind, int] | None = None,
+    ) -> SummedRound:
+        """Ask for a sum until an attempt is complete; ``among`` limits it to some sites.
 
         Raises:
-            CoordinationError: a site did not answer within the timeout, answered with anything
-                but its release of exactly this query, or refused. Nothing is added up then.
+            BudgetSpent: no attempt is left that the budget pays for.
+            CoordinationError: too few sites are left, or what they sent is no sum.
         """
-        frame = encode_query(query, arrays)
-        digest = frame_digest(frame)
-        answers, failures = _exchange(
-            self._grid, frame, self._nodes.values(), timeout=self._timeout
-        )
-        total: NDArray[np.uint64] | None = None
-        scale_bits: int | None = None
-        records = []
-        for site in self.roster:
-            answer_frame = answers.get(self._nodes[site])
-            if answer_frame is None:
-                why = failures.get(self._nodes[site], "no reply in time")
-                raise CoordinationError(f"{site} did not answer round {query.round}: {why}")
-            release, summand = _release_of(answer_frame, site=site, query=query, digest=digest)
-            if total is None:
-                total, scale_bits = summand.copy(), release.scale_bits
-            elif summand.shape != total.shape or release.scale_bits != scale_bits:
-                raise CoordinationError(f"{site} answered in another ring than the sites before it")
+        self._attendance.ask_back_if_due()
+        for _ in range(MAX_ATTEMPTS):
+            roster = self._affordable_roster(wanted, among, set_aside)
+            if (summed := self._attempted(wanted, roster)) is not None:
+                return summed
+        raise CoordinationError(f"{MAX_ATTEMPTS} attempts at the {wanted} were lost")
+
+    def ask_each(self, wanted: WantedSum) -> tuple[dict[str, SummedRound], dict[str, str]]:
+        """Ask every site once for a release of its own, which no mask hides.
+
+        Returns the releases, and why other sites of the roster gave none.
+
+        Raises:
+            BudgetSpent: the budget does not pay for it.
+            CoordinationError: too few sites are left.
+        """
+        self._attendance.ask_back_if_due()
+        roster = self._affordable_roster(wanted, None, None)
+        totals: dict[str, NDArray[np.uint64]] = {}
+
+        def keep(site: str, elements: NDArray[np.uint64]) -> None:
+            totals[site] = elements.copy()
+
+        attempt = self._attempt(wanted, roster, keep)
+        released: dict[str, SummedRound] = {}
+        missing = dict.fromkeys(self.roster, "does not take part")
+        missing |= {site: failure.why for site, failure in attempt.failures.items()}
+        for site in attempt.releases.keys() - attempt.failures.keys():
+            own = _summed(totals[site], {site: attempt.releases[site]})
+            if own is None:
+                missing[site] = "sent what is no sum"
             else:
-                total += summand
-            records.append(
-                ReleaseRecord(
-                    site=site,
-                    kind=query.kind,
-                    round=query.round,
-                    attempt=query.attempt,
-                    query_digest=digest,
-                    release_digest=frame_digest(answer_frame),
-                    executed=release.executed,
-                    masked=release.masked,
-                )
-            )
-        if total is None or scale_bits is None:
-            raise CoordinationError("the roster is empty")
-        return SummedRound(total=decode_units(total, scale_bits=scale_bits), records=tuple(records))
+                released[site] = own
+                del missing[site]
+        return released, missing
 
-
-def identify_sites(
-    grid: Grid,
-    *,
-    run_id: str,
-    study_digest: str,
-    expected_sites: int,
-    timeout: float | None,
-    poll_seconds: float = 0.2,
-) -> dict[str, int]:
-    """Wait for ``expected_sites`` nodes and learn which site each one is.
-
-    Raises:
-        CoordinationError: too few nodes within the timeout, a refusal, or a name used twice.
-    """
-    deadline = None if timeout is None else time.monotonic() + timeout
-    while len(node_ids := sorted(grid.get_node_ids())) < expected_sites:
-        if deadline is not None and time.monotonic() > deadline:
+    def _attempted(self, wanted: WantedSum, roster: tuple[str, ...]) -> SummedRound | None:
+        """One attempt's sum; None if it was lost."""
+        running = RunningSum(wanted.length)
+        attempt = self._attempt(wanted, roster, lambda _, elements: running.add(elements))
+        if attempt.failures:
+            return None
+        summed = _summed(running.total, attempt.releases)
+        if summed is None:
             raise CoordinationError(
-                f"{len(node_ids)} of {expected_sites} sites are connected; start the others"
+                f"what the sites sent for the {wanted} does not add up: their masks are of "
+                "different queries or keys"
             )
-        time.sleep(poll_seconds)
-    frame = encode_query(IdentifyQuery(run_id=run_id, study_digest=study_digest), {})
-    nodes: dict[str, int] = {}
-    answers, failures = _exchange(grid, frame, node_ids, timeout=timeout)
-    for node, answer_frame in sorted(answers.items()):
-        answer, _ = _decoded(answer_frame, who=f"node {node}")
-        if isinstance(answer, Refusal):
-            raise CoordinationError(f"{answer.site} refused ({answer.reason}): {answer.message}")
-        if not isinstance(answer, Identified) or (answer.run_id, answer.study_digest) != (
-            run_id,
-            study_digest,
-        ):
-            raise CoordinationError(f"node {node} did not identify itself")
-        if answer.site in nodes:
-            raise CoordinationError(f"two nodes call themselves {answer.site}")
-        nodes[answer.site] = node
-    if len(nodes) < expected_sites:
-        why = f": {next(iter(failures.values()))}" if failures else ""
-        raise CoordinationError(f"{len(nodes)} of {expected_sites} sites answered{why}")
-    return nodes
+        return summed
 
+    def _affordable_roster(
+        self,
+        wanted: WantedSum,
+        among: Collection[str] | None,
+        set_aside: Mapping[SumKind, int] | None,
+    ) -> tuple[str, ...]:
+        roster = self._attendance.roster_for(str(wanted), among=among)
+        if self.left(wanted.kind, sites=roster, set_aside=set_aside) < 1:
+            raise BudgetSpent(
+                f"the study's budget pays for no other attempt at the {wanted}; "
+                "privacy.spare_attempts pays for more in advance"
+            )
+        return roster
 
-def _exchange(
-    grid: Grid, frame: bytes, node_ids: Iterable[int], *, timeout: float | None
-) -> tuple[dict[int, bytes], dict[int, str]]:
-    """Send one frame to each node; return the answering frames and the failures' reasons."""
-    messages = [
-        Message(
-            content=RecordDict({RECORD: ConfigRecord({FIELD: frame})}),
-            dst_node_id=node,
-            message_type=MESSAGE_TYPE,
+    def _attempt(self, wanted: WantedSum, roster: tuple[str, ...], accept: Accept) -> Attempt:
+        """Ask once, note what came in the log, and take out who failed."""
+        session = self._attendance.session
+        query, frame = wanted.framed(
+            run_id=self._options.run_id,
+            study_digest=self._study_digest,
+            session=session.number,
+            roster=roster,
+            attempt=self.log.next_attempt(wanted.round, roster),
+            offers=session.offers_for(roster),
         )
-        for node in node_ids
-    ]
-    replies = list(grid.send_and_receive(messages, timeout=timeout))
-    # An error reply may come from the SuperLink's own id, so replies are matched by message.
-    asked = {message.metadata.message_id: message.metadata.dst_node_id for message in messages}
-    answers: dict[int, bytes] = {}
-    failures: dict[int, str] = {}
-    for reply in replies:
-        node = asked.get(reply.metadata.reply_to_message_id)
-        if node is None:
-            continue
-        if reply.has_error():
-            failures[node] = str(reply.error.reason)
-            continue
-        answer = reply.content.config_records.get(RECORD, ConfigRecord()).get(FIELD)
-        if isinstance(answer, bytes):
-            answers[node] = answer
-        else:
-            failures[node] = "its reply holds no frame"
-    return answers, failures
+        attempt = Attempt(
+            query,
+            frame,
+            wanted=wanted,
+            roster=self._attendance.roster,
+            planned=self._spending.planned(wanted.kind, sites=len(roster)),
+        )
+        attempt.ask(self._exchange, session.nodes, accept)
+        session.joined(attempt.releases)
+        alone = wanted.kind == "site_evaluation"
+        complete = bool(attempt.releases) if alone else not attempt.failures
+        # Nowhere is a share smaller; one that was drawn before a crash may be of all sites.
+        unknown = self._spending.planned(wanted.kind, sites=len(self.roster))
+        self.log.add(attempt.records(summed=complete, unknown=unknown))
+        for site, failure in attempt.failures.items():
+            excused = failure.stays and site not in self._excused
+            if excused:
+                self._excused.add(site)
+            elif not (alone and not failure.charged):
+                session.leave(site, failure.at(f"the {wanted}, attempt {query.attempt}"))
+        if complete:
+            session.completed += 1
+        elif self._on_lost:
+            self._on_lost()
+        return attempt
 
 
-def _release_of(
-    frame: bytes, *, site: str, query: SumQuery, digest: str
-) -> tuple[SumRelease, NDArray[np.uint64]]:
-    answer, summand = _decoded(frame, who=site)
-    if isinstance(answer, Refusal):
-        raise CoordinationError(f"{site} refused ({answer.reason}): {answer.message}")
-    if not isinstance(answer, SumRelease) or summand is None:
-        raise CoordinationError(f"{site} answered with {answer.kind} instead of a sum")
-    expected = (site, query.run_id, query.study_digest, digest, query.round, query.attempt)
-    given = (
-        answer.site,
-        answer.run_id,
-        answer.study_digest,
-        answer.query_digest,
-        answer.round,
-        answer.attempt,
+def _summed(elements: NDArray[np.uint64], releases: Mapping[str, Released]) -> SummedRound | None:
+    """Decode; None if the elements cannot be those of a sum."""
+    signed = elements.view(np.int64)
+    if max(int(signed.max()), -int(signed.min())) >= _LARGEST_SUM:
+        return None
+    shares = [one.executed.share_multiplier for one in releases.values() if one.executed]
+    return SummedRound(
+        total=decode_units(elements, scale_bits=next(iter(releases.values())).scale_bits),
+        sites=tuple(sorted(releases)),
+        noise=math.hypot(*shares),
     )
-    if given != expected:
-        raise CoordinationError(f"{site} answered another query than the one it was asked")
-    return answer, summand
-
-
-def _decoded(
-    frame: bytes, *, who: str
-) -> tuple[Identified | Refusal | SumRelease, NDArray[np.uint64] | None]:
-    try:
-        return decode_answer(frame)
-    except FrameError as error:
-        raise CoordinationError(f"{who} sent a malformed answer: {error}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from fedward.common.study.definition import DistributedTraining, LocalTraining, Study
 from fedward.simulations.results import ArmKind
@@ -14,6 +14,8 @@ Grouping = Literal["alone", "pooled", "federated"]
 COMPARISON_LOCAL_ROUNDS = 5
 COMPARISON_LOCAL_EPOCHS = 2
 COMPARISON_LOCAL_SAMPLING_RATE = 0.25
+NOT_EVALUATED: Final[Mapping[str, Any]] = {"release": False, "per_site": False, "groups": {}}
+"""Where one site holds all patients, there is nobody for whom to sum them up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +46,14 @@ def arms_of(study: Study, *, epsilons: Iterable[float]) -> tuple[Arm, ...]:
     would be is not in the study.
     """
     local = study if isinstance(study.training, LocalTraining) else local_counterpart(study)
+    in_one_place = changed(study, {"evaluation": NOT_EVALUATED})
     arms = [
-        _arm("alone", "each hospital alone, not private", study, "alone"),
-        _arm("pooled", "pooled, not private", study, "pooled"),
+        _arm("alone", "each hospital alone, not private", in_one_place, "alone"),
+        _arm("pooled", "pooled, not private", in_one_place, "pooled"),
         _arm("federated", "federated, not private", study, "federated"),
     ]
     for epsilon in sorted(set(epsilons)):
-        pooled = changed(study, {"privacy": {"epsilon": epsilon, "colluding": 0}})
+        pooled = changed(in_one_place, {"privacy": {"epsilon": epsilon, "colluding": 0}})
         arms.append(_arm("pooled_private", "pooled, DP", pooled, "pooled", epsilon))
     for epsilon in sorted(set(epsilons)):
         at_sites = changed(local, {"privacy": {"epsilon": epsilon}})
@@ -62,6 +65,11 @@ def arms_of(study: Study, *, epsilons: Iterable[float]) -> tuple[Arm, ...]:
             label = "federated, distributed DP"
             arms.append(_arm("federated_distributed", label, summed, "federated", epsilon))
     return tuple(arms)
+
+
+def full_name(arm: Arm) -> str:
+    """The arm's label with its epsilon."""
+    return arm.label if arm.target_epsilon is None else f"{arm.label}, ε = {arm.target_epsilon:g}"
 
 
 def local_counterpart(study: Study) -> Study:

@@ -59,6 +59,18 @@ def simulate(
         int | None,
         typer.Option(help="Reproducible noise. Voids every guarantee; for tests alone."),
     ] = None,
+    drop_out: Annotated[
+        float | None,
+        typer.Option(help="Chance with which a hospital fails one exchange [0].", metavar="RATE"),
+    ] = None,
+    no_masks: Annotated[
+        bool,
+        typer.Option("--no-masks", help="Leave out the masks, which the report then tells."),
+    ] = False,
+    transcript: Annotated[
+        bool,
+        typer.Option("--transcript", help="Write every message of one training to a file."),
+    ] = False,
 ) -> None:
     """Simulate hospitals that train one model together, and compare the ways to do it.
 
@@ -83,6 +95,9 @@ def simulate(
         name=name,
         resume=resume,
         insecure_noise_seed=insecure_noise_seed,
+        drop_out=drop_out,
+        no_masks=no_masks,
+        transcript=transcript,
         command=shlex.join(["fedward", *sys.argv[1:]]),
         now=datetime.now(UTC),
     )

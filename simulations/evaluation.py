@@ -1,7 +1,7 @@
 """Evaluation on held-out patients, with the simulation's full view of them.
 
 A coordinator has no such view: it is computed here in the clear and not charged, and the report
-says so. Metrics that leave a hospital are noised sums.
+says so. What leaves a hospital are noised sums; see :mod:`fedward.simulations.charged_evaluation`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward.client.cohort import Cohort
+from fedward.client.vault.held_out_sum import patient_scores
 from fedward.common.metrics import classification_metrics
 from fedward.common.study.definition import Study
 from fedward.common.study.dimensions import study_model
@@ -33,12 +34,11 @@ class Predictions:
 def predict_patients(state: TrainingState, study: Study, cohort: Cohort) -> Predictions:
     """Predict each patient: the mean probability of its rows, against its majority outcome."""
     scaler = Scaler(center=state.center, scale=state.scale, feature_clip=study.scaling.feature_clip)
-    features = scaler.apply(cohort.features)
-    by_row = study_model(study).predict(state.model_parameters, features)
-    rows = np.diff(cohort.offsets)
-    probability = np.add.reduceat(by_row, cohort.offsets[:-1]) / rows
-    positive = np.add.reduceat(cohort.target, cohort.offsets[:-1]) / rows
-    return Predictions(target=(positive >= 0.5).astype(np.float64), probability=probability)
+    scaled = Cohort(
+        features=scaler.apply(cohort.features), target=cohort.target, offsets=cohort.offsets
+    )
+    probability, outcome = patient_scores(study_model(study), state.model_parameters, scaled)
+    return Predictions(target=outcome, probability=probability)
 
 
 def joined(predictions: Mapping[str, Predictions]) -> Predictions:

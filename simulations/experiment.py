@@ -11,13 +11,16 @@ from importlib.metadata import version
 from fedward.common.errors import PrivacyRefusal
 from fedward.common.study.definition import Study
 from fedward.common.study.description import describe_model, describe_training
-from fedward.simulations.arms import Arm, arms_of
+from fedward.server.errors import CoordinationError
+from fedward.simulations.arms import Arm, arms_of, full_name
+from fedward.simulations.conditions import Conditions
 from fedward.simulations.federation import Engine
 from fedward.simulations.hospitals.hospital import Hospitals
 from fedward.simulations.results import ArmResult, ExperimentResult, SiteSummary
 from fedward.simulations.run_folder import ExperimentSettings, FinishedSeed, RunFolder
 from fedward.simulations.seed_run import OnProgress, run_seed
 from fedward.simulations.summaries import build_arm
+from fedward.simulations.traffic import mean_traffic
 from fedward.simulations.trainings import SplitHospitals, plan_of
 
 LIBRARIES = ("fedward", "flwr", "torch", "opacus", "dp-accounting", "numpy", "scikit-learn")
@@ -51,6 +54,13 @@ def checked_arms(study: Study, *, epsilons: Sequence[float], sites: int) -> tupl
     return arms
 
 
+def recorded_arm(arms: Sequence[Arm], study: Study) -> Arm:
+    """The arm whose messages a transcript holds: the study as it is, run by its hospitals."""
+    asked = [arm for arm in arms if arm.target_epsilon == study.privacy.epsilon]
+    wanted = ("federated_distributed", "federated_local")
+    return min((arm for arm in asked if arm.kind in wanted), key=lambda arm: wanted.index(arm.kind))
+
+
 def run_experiment(
     settings: ExperimentSettings,
     hospitals: Hospitals,
@@ -61,26 +71,48 @@ def run_experiment(
     notes: Sequence[str],
     on_progress: OnProgress,
 ) -> ExperimentResult:
-    """Run every arm at every seed; what the folder holds already is read back."""
+    """Run every arm at every seed; what the folder holds already is read back.
+
+    Where hospitals are made to fail, a seed may come to no end; a note says why, and it is missing
+    in its arm. An arm without any seed is left out.
+
+    Raises:
+        CoordinationError: a training came to no end though no hospital was made to fail.
+    """
     started = time.perf_counter()
     study = settings.study
     splits = {seed: SplitHospitals.of(hospitals, study, seed=seed) for seed in settings.seeds}
     finished: dict[str, list[FinishedSeed]] = {arm.key: [] for arm in arms}
+    said: list[tuple[Arm, str, int]] = []
+    conditions = Conditions(
+        insecure_noise_seed=settings.insecure_noise_seed,
+        masked=settings.masked,
+        drop_out=settings.drop_out,
+    )
+    recorded = (recorded_arm(arms, study), settings.seeds[0]) if settings.transcript else None
     for arm in arms:
         for seed, split in splits.items():
             done = folder.finished(arm.key, seed)
             if done is None:
-                done = run_seed(
-                    arm,
-                    split,
-                    seed=seed,
-                    engine=engine,
-                    folder=folder,
-                    insecure_noise_seed=settings.insecure_noise_seed,
-                    on_progress=on_progress,
-                )
+                try:
+                    done = run_seed(
+                        arm,
+                        split,
+                        seed=seed,
+                        engine=engine,
+                        folder=folder,
+                        conditions=conditions,
+                        on_progress=on_progress,
+                        recorded=recorded == (arm, seed),
+                    )
+                except CoordinationError as error:
+                    if not settings.drop_out:
+                        raise
+                    said.append((arm, f"There is no model: {error}.", seed))
+                    continue
                 folder.finish(arm.key, seed, done)
             finished[arm.key].append(done)
+            said.extend((arm, note, seed) for note in done.notes)
     return ExperimentResult(
         study_name=study.about.name,
         study_title=study.about.title,
@@ -89,24 +121,26 @@ def run_experiment(
         engine=engine.name,
         seeds=list(settings.seeds),
         sites=_site_summaries(splits[settings.seeds[0]]),
-        arms=[_summarised(arm, finished[arm.key]) for arm in arms],
+        arms=[_summarised(arm, finished[arm.key]) for arm in arms if finished[arm.key]],
         privacy_unit=study.cohort.privacy_unit,
         delta=study.privacy.delta,
         clip=study.privacy.clip,
         colluding=study.privacy.colluding,
         insecure_noise_seed=settings.insecure_noise_seed,
-        notes=list(notes),
+        notes=[*notes, *_notes(said)],
         versions={"python": platform.python_version()}
         | {library: version(library) for library in LIBRARIES},
         command=settings.command,
         started=settings.started,
         seconds=time.perf_counter() - started,
-        masked=all(
+        masked=settings.masked
+        and all(
             seed.masked
             for arm in arms
             if arm.protected and arm.grouping == "federated"
             for seed in finished[arm.key]
         ),
+        drop_out=settings.drop_out,
         threshold=study.evaluation.threshold,
         training_description=_sentence(f"{describe_model(study)}, {describe_training(study)}"),
     )
@@ -128,7 +162,20 @@ def _summarised(arm: Arm, finished: Sequence[FinishedSeed]) -> ArmResult:
         epsilon_alone=max(alone, default=None),
         delta=arm.study.privacy.delta if arm.protected else None,
         cross_check=worst.cross_check,
+        traffic=mean_traffic(seed.traffic for seed in finished),
+        charged=[seed.charged for seed in finished if seed.charged is not None],
     )
+
+
+def _notes(said: Sequence[tuple[Arm, str, int]]) -> list[str]:
+    """What was said of single seeds, each sentence once for each arm."""
+    seeds: dict[tuple[str, str], list[int]] = {}
+    for arm, note, seed in said:
+        seeds.setdefault((full_name(arm), note), []).append(seed)
+    return [
+        f"{name}, seed{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}: {note}"
+        for (name, note), found in seeds.items()
+    ]
 
 
 def _site_summaries(split: SplitHospitals) -> list[SiteSummary]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fedward.common.errors import InputError
 from fedward.common.study.definition import Study
+from fedward.common.study.evaluation_groups import evaluation_groups
 from fedward.simulations.arms import Arm, changed
 from fedward.simulations.experiment import checked_arms, data_digest
 from fedward.simulations.hospitals.hospital import Hospitals
@@ -45,6 +46,7 @@ def prepare(request: SimulationRequest) -> Prepared:
         sites = DEFAULT_SITES
     study, hospitals = _hospitals(loaded, source, request.data, sites)
     _check_delta(study, hospitals, source=source)
+    evaluation_groups(study, [hospital.name for hospital in hospitals.sites])
     epsilons = tuple(sorted({*(request.epsilons or DEFAULT_EPSILONS), study.privacy.epsilon}))
     if request.name is not None:
         check_new_run(request.runs or DEFAULT_RUNS, request.name)
@@ -61,6 +63,9 @@ def prepare(request: SimulationRequest) -> Prepared:
         command=request.command,
         started=request.now.isoformat(timespec="seconds"),
         notes=_size_notes(loaded, study, hospitals),
+        masked=not request.no_masks,
+        drop_out=request.drop_out or 0.0,
+        transcript=request.transcript,
     )
     return Prepared(settings=settings, hospitals=hospitals, arms=arms)
 

@@ -12,6 +12,8 @@ from fedward.common.errors import InputError
 SMALLEST_EPSILON = 0.01
 """Below it the model would be noise, and the accountants' grid too coarse to calibrate."""
 LARGEST_EPSILON = 50.0
+LARGEST_DROP_OUT = 0.5
+"""Above it next to no attempt has all of its answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,9 @@ class SimulationRequest:
     insecure_noise_seed: int | None
     command: str
     now: datetime
+    drop_out: float | None = None
+    no_masks: bool = False
+    transcript: bool = False
 
 
 def check_request(request: SimulationRequest) -> None:
@@ -41,6 +46,7 @@ def check_request(request: SimulationRequest) -> None:
     """
     _check_epsilons(request.epsilons or ())
     _check_noise_seed(request.insecure_noise_seed)
+    _check_drop_out(request.drop_out)
     _check_ray_address(request)
     if request.resume is not None:
         _check_nothing_changed(request)
@@ -67,6 +73,17 @@ def _check_noise_seed(seed: int | None) -> None:
         )
 
 
+def _check_drop_out(rate: float | None) -> None:
+    # Written so that NaN is refused as well.
+    if rate is not None and not 0 <= rate <= LARGEST_DROP_OUT:
+        raise InputError(
+            source="--drop-out",
+            field=f"{rate:g}",
+            problem=f"is not from 0 to {LARGEST_DROP_OUT:g}",
+            fix="choose one such as 0.02",
+        )
+
+
 def _check_ray_address(request: SimulationRequest) -> None:
     if request.ray_address is not None and request.engine != "ray":
         raise InputError(
@@ -87,6 +104,9 @@ def _check_nothing_changed(request: SimulationRequest) -> None:
         ("--runs", request.runs),
         ("--name", request.name),
         ("--insecure-noise-seed", request.insecure_noise_seed),
+        ("--drop-out", request.drop_out),
+        ("--no-masks", request.no_masks or None),
+        ("--transcript", request.transcript or None),
     ):
         if value is not None:
             raise InputError(

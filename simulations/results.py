@@ -77,6 +77,86 @@ class CrossCheck(_Result):
     rdp: float
 
 
+class SumTraffic(_Result):
+    """The sums of one kind in one training, counted from the coordinator's log; mean over seeds."""
+
+    kind: str
+    sums: float
+    attempts: float
+    bytes_up: float | None
+    """Of one hospital's answer, in the mean; None where none arrived."""
+    bytes_down: float
+    """Of one query to one hospital, in the mean."""
+
+
+class Traffic(_Result):
+    """What crossed between the coordinator and the hospitals in one training; mean over seeds.
+
+    An attempt is one query to every hospital of a round; it is lost if one of them did not answer,
+    and repeated if it asks again for a sum whose attempt was lost.
+    """
+
+    sites: int
+    sessions: float
+    exchanges: float
+    """Attempts, and one for each session."""
+    attempts: float
+    lost: float
+    repeated: float
+    bytes_up: float
+    """From one hospital in one completed round of training; lost attempts are in it."""
+    bytes_down: float
+    """To one hospital in one completed round of training."""
+    by_kind: list[SumTraffic]
+    seconds_computing: float | None = None
+    """Of one hospital for one release, in the mean; None where the engine did not measure it."""
+    seconds_in_noise: float | None = None
+    seconds_in_masks: float | None = None
+
+
+class Figure(_Result):
+    """A number that the coordinator estimated from a noised sum, beside the exact one.
+
+    ``low`` and ``high`` bound a 95 % interval that knows of the noise and of the chance in who was
+    held out. All three are None where the noise leaves nothing to tell. ``full_view`` is what only
+    the simulation knows of the same patients; None where it is undefined.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    full_view: float | None
+
+
+class ChargedBin(_Result):
+    """Held-out patients with a predicted probability in [low, high), and how many are positive."""
+
+    low: float
+    high: float
+    patients: Figure
+    observed_rate: Figure
+
+
+class ChargedGroup(_Result):
+    """What the coordinator itself learnt of some hospitals' held-out patients, at a charge."""
+
+    name: str
+    sites: list[str]
+    figures: dict[str, Figure]
+    calibration: list[ChargedBin]
+
+
+class ChargedEvaluation(_Result):
+    """What the coordinator measured of the patients in one seed, beside the model."""
+
+    seed: int
+    groups: list[ChargedGroup]
+    by_site: list[ChargedGroup]
+    """Each hospital by itself; empty unless the study asks for it."""
+    counts: dict[str, Figure]
+    """Training patients: positive and negative; empty unless the study asks for it."""
+
+
 class ArmResult(_Result):
     """One row of the table: a way to train, at one epsilon, over all seeds."""
 
@@ -84,9 +164,10 @@ class ArmResult(_Result):
     label: str
     target_epsilon: float | None
     epsilon: float | None
-    """Accounted from executed events, under "at most `colluding` sites cheat"; the worst seed."""
+    """Accounted from executed events, under "at most `colluding` sites cheat"; the worst seed, and
+    the worse of training and held-out patients, who each have a budget of their own."""
     epsilon_alone: float | None
-    """Accounted from a site's own share of the noise; the worst seed and site."""
+    """Accounted from a site's own share of the noise; the worst seed, site and part of patients."""
     delta: float | None
     summary: dict[str, Interval]
     """accuracy, auroc, sensitivity, specificity, precision, f1, brier, log_loss,
@@ -96,6 +177,10 @@ class ArmResult(_Result):
     calibration: list[CalibrationBin]
     cross_check: CrossCheck | None = None
     """Of ``epsilon``, at the worst seed; None for an arm without privacy."""
+    traffic: Traffic | None = None
+    """Of a federated arm; None for the others, whose hospitals send nothing."""
+    charged_evaluation: list[ChargedEvaluation] = []
+    """Of a federated arm, one entry a seed, in the order of ``seeds``."""
 
 
 class SiteSummary(_Result):
@@ -136,5 +221,7 @@ class ExperimentResult(_Result):
     training_description: str = ""
     """One sentence on the model and its training, such as "Logistic regression, 40 rounds"."""
     masked: bool = False
-    """Whether pairwise masks hid single hospitals' summands from the coordinator in every release
-    of the federated arms. If not, ``epsilon_alone`` and not ``epsilon`` holds against it."""
+    """Whether pairwise masks hid single hospitals' summands from the coordinator in every sum of
+    the private federated arms. If not, ``epsilon_alone`` and not ``epsilon`` holds against it."""
+    drop_out: float = 0.0
+    """Probability with which a hospital was made to fail one exchange."""

@@ -17,7 +17,13 @@ from fedward.common.study.columns import design_columns
 from fedward.common.study.definition import Study
 from fedward.server.training.checkpoints import CheckpointFolder
 from fedward.server.training.state import TrainingState
-from fedward.simulations.results import CrossCheck, RoundPoint, SeedResult
+from fedward.simulations.results import (
+    ChargedEvaluation,
+    CrossCheck,
+    RoundPoint,
+    SeedResult,
+    Traffic,
+)
 
 SETTINGS = "experiment.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -32,7 +38,7 @@ class ExperimentSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal["fedward-run-1"] = "fedward-run-1"
+    format: Literal["fedward-run-2"] = "fedward-run-2"
     study: Study
     study_source: str
     data_folder: str | None
@@ -45,6 +51,9 @@ class ExperimentSettings(BaseModel):
     started: str
     notes: tuple[str, ...] = ()
     """What is particular to this run's data, for the report."""
+    masked: bool = True
+    drop_out: float = 0.0
+    transcript: bool = False
 
 
 class FinishedSeed(BaseModel):
@@ -60,7 +69,11 @@ class FinishedSeed(BaseModel):
     epsilon_alone: float | None
     cross_check: CrossCheck | None
     masked: bool = False
-    """Whether every release of every training was masked."""
+    """Whether every sum over several hospitals of every training was masked."""
+    traffic: Traffic | None = None
+    charged: ChargedEvaluation | None = None
+    notes: list[str] = []
+    """What the coordinator had to say, such as which sum no budget was left for."""
 
     @property
     def predictions(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

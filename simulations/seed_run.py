@@ -9,10 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedward.common.privacy.accounting import AccountedEpsilon, cross_checked_epsilon, epsilon_of
-from fedward.server.coordinator import CompletedRun, RunOptions
+from fedward.common.privacy.accounting import AccountedEpsilon
+from fedward.server.coordinator import CompletedRun
 from fedward.server.training.state import TrainingState
 from fedward.simulations.arms import Arm
+from fedward.simulations.charged_evaluation import charged_evaluation
+from fedward.simulations.conditions import Conditions
+from fedward.simulations.credentials import Credentials
 from fedward.simulations.evaluation import (
     Predictions,
     joined,
@@ -20,13 +23,21 @@ from fedward.simulations.evaluation import (
     predict_patients,
     round_point,
 )
-from fedward.simulations.federation import Engine, executed_events, train
+from fedward.simulations.federation import Engine, SimulatedRun, train
 from fedward.simulations.hospitals.holdout import concatenate
-from fedward.simulations.results import CrossCheck, Metrics, RoundPoint, SeedResult
+from fedward.simulations.results import CrossCheck, Metrics, RoundPoint, SeedResult, Traffic
 from fedward.simulations.run_folder import FinishedSeed, RunFolder
-from fedward.simulations.spending import spent_after
+from fedward.simulations.spending import spent_after, spent_by
 from fedward.simulations.summaries import mean_rounds, metrics_of
-from fedward.simulations.trainings import SplitHospitals, Training, simulated_sites, trainings_of
+from fedward.simulations.traffic import traffic_of
+from fedward.simulations.trainings import (
+    SplitHospitals,
+    Training,
+    run_options,
+    simulated_sites,
+    trainings_of,
+)
+from fedward.simulations.transcript import TRANSCRIPT_NAME, Transcript
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,15 +60,19 @@ def run_seed(
     seed: int,
     engine: Engine,
     folder: RunFolder,
-    insecure_noise_seed: int | None,
+    conditions: Conditions,
     on_progress: OnProgress,
+    recorded: bool = False,
 ) -> FinishedSeed:
-    """Train and judge one seed; continues what the folder holds of it."""
+    """Train and judge one seed; continues what the folder holds of it.
+
+    ``recorded`` writes every message of it to the folder's transcript.
+    """
     held_out = concatenate(list(split.held_out.values()))
     by_site: dict[str, Predictions] = {}
     on_everyone: list[Predictions] = []
     points: list[list[RoundPoint]] = []
-    runs: list[CompletedRun] = []
+    runs: list[SimulatedRun] = []
     trainings = trainings_of(arm, split)
     for training in trainings:
         clock = _Clock()
@@ -67,24 +82,25 @@ def run_seed(
         ) -> None:
             # What the simulation looks at after a round is no part of training.
             folder.add_seconds(arm.key, seed, training.part, clock.lap())
-            spent = spent_after(training.plan, training.study, rounds=state.round)
+            spent = spent_after(training.plan, training.study, rounds=state.round, lost=state.lost)
             if state.round:
                 point = round_point(state, training.study, held_out, epsilon=spent)
                 folder.add_point(arm.key, seed, training.part, point)
             on_progress(Progress(arm=arm, seed=seed, round=state.round, epsilon=spent))
             clock.lap()
 
+        run_id = f"{arm.study.about.name}/{arm.key}/{seed}/{training.part}"
+        credentials = Credentials.issue(
+            training.cohorts, run_id=run_id, randomness=conditions.randomness
+        )
         run = train(
             training.study,
-            simulated_sites(arm, training, insecure_noise_seed=insecure_noise_seed),
+            simulated_sites(arm, training, credentials, conditions=conditions, seed=seed),
             engine=engine,
-            options=RunOptions(
-                run_id=f"{arm.study.about.name}/{arm.key}/{seed}/{training.part}",
-                expected_sites=len(training.cohorts),
-                model_seed=seed,
-            ),
+            options=run_options(arm, training, credentials, run_id=run_id, seed=seed),
             checkpoints=folder.checkpoints(arm.key, seed, training.part),
             on_round=on_round,
+            watcher=Transcript(folder.path / TRANSCRIPT_NAME) if recorded else None,
         )
         runs.append(run)
         points.append(folder.points(arm.key, seed, training.part))
@@ -97,7 +113,13 @@ def run_seed(
                 by_site[site] = predict_patients(run.state, training.study, cohort)
     if arm.grouping != "alone":
         folder.keep_model(arm.key, seed, runs[0].state, arm.study)
-    accounted = _accounted(trainings[0], runs[0]) if trainings[0].plan else None
+    plan = trainings[0].plan
+    spent = (
+        spent_by(runs[0].records, sites=trainings[0].cohorts, delta=plan.accounting_delta)
+        if plan
+        else None
+    )
+    federated = arm.grouping == "federated"
     threshold = arm.study.evaluation.threshold
     overall = [metrics_of(p.target, p.probability, threshold=threshold) for p in on_everyone]
     pooled = joined(by_site)
@@ -112,10 +134,21 @@ def run_seed(
         rounds=mean_rounds(points),
         target=pooled.target.tolist(),
         probability=pooled.probability.tolist(),
-        epsilon=accounted[0].epsilon if accounted else None,
-        epsilon_alone=accounted[1] if accounted else None,
-        cross_check=_cross_check(accounted[0]) if accounted else None,
-        masked=all(record.masked for run in runs for record in run.records),
+        epsilon=spent.epsilon.epsilon if spent else None,
+        epsilon_alone=spent.epsilon_alone if spent else None,
+        cross_check=_cross_check(spent.epsilon) if spent else None,
+        masked=_masked(runs),
+        traffic=_traffic(trainings[0], runs[0]) if federated else None,
+        charged=charged_evaluation(
+            runs[0],
+            trainings[0].study,
+            seed=seed,
+            training=trainings[0].cohorts,
+            predictions=by_site,
+        )
+        if federated
+        else None,
+        notes=[note for run in runs for note in run.notes],
     )
 
 
@@ -131,15 +164,23 @@ class _Clock:
         return self._mark - before
 
 
-def _accounted(training: Training, run: CompletedRun) -> tuple[AccountedEpsilon, float]:
-    """Both epsilons of the executed events, each the worst over the sites."""
-    if training.plan is None:
-        raise ValueError("a training without privacy has no epsilon")
-    delta = training.plan.accounting_delta
-    both = [executed_events(run.records, site=site) for site in training.cohorts]
-    checked = [cross_checked_epsilon(whole, delta=delta) for whole, _ in both]
-    alone = [epsilon_of(own, delta=delta) for _, own in both]
-    return max(checked, key=lambda found: found.epsilon), max(alone)
+def _masked(runs: Sequence[CompletedRun]) -> bool:
+    """Whether each sum that hospitals released together was masked, answer by answer."""
+    return all(
+        record.masked
+        for run in runs
+        for record in run.records
+        if record.release_digest is not None and record.kind != "site_evaluation"
+    )
+
+
+def _traffic(training: Training, run: SimulatedRun) -> Traffic:
+    return traffic_of(
+        run.records,
+        sites=len(training.cohorts),
+        rounds=run.state.round,
+        timings=run.timings,
+    )
 
 
 def _cross_check(accounted: AccountedEpsilon) -> CrossCheck:

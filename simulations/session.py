@@ -8,17 +8,20 @@ from rich.console import Console
 
 from fedward.common.errors import Interrupted
 from fedward.common.study.definition import Study
-from fedward.simulations.experiment import run_experiment
+from fedward.simulations.arms import full_name
+from fedward.simulations.experiment import recorded_arm, run_experiment
 from fedward.simulations.federation import Engine
 from fedward.simulations.preparation import DEFAULT_RUNS, Prepared, prepare, prepare_again
 from fedward.simulations.progress_bar import progress_bar
 from fedward.simulations.request import SimulationRequest, check_request
 from fedward.simulations.results import ExperimentResult
 from fedward.simulations.run_folder import ExperimentSettings, RunFolder
+from fedward.simulations.transcript import TRANSCRIPT_NAME, read_transcript
 
 NOTES = (
-    "Evaluation was computed in the simulation, in the clear, on held-out patients of every "
-    "hospital; it is not charged. A real coordinator has no such view.",
+    "The figures of the tables and curves were computed in the simulation, in the clear, on "
+    "held-out patients of every hospital; they are not charged. A real coordinator has no such "
+    "view: it has what it measured at a charge, which is shown by itself.",
     "Choosing settings by looking at results of private runs costs privacy too; it is not charged "
     "here.",
     "Epsilons add up: whoever sees several rows or seeds over the same patients, as in this "
@@ -38,6 +41,7 @@ def simulate_study(request: SimulationRequest, console: Console) -> ExperimentRe
     """
     from fedward.simulations.report.page import write_report
     from fedward.simulations.report.table import print_table
+    from fedward.simulations.report.transcript_table import transcript_table
 
     check_request(request)
     _limit_threads()
@@ -57,6 +61,10 @@ def simulate_study(request: SimulationRequest, console: Console) -> ExperimentRe
         engine.close()
     report = write_report(result, folder.path)
     print_table(result, console)
+    transcript = folder.path / TRANSCRIPT_NAME
+    if transcript.exists():
+        console.print(transcript_table(read_transcript(transcript)))
+        console.print(f"Transcript: {transcript}", highlight=False, soft_wrap=True)
     console.print(f"Report: {report}", highlight=False, soft_wrap=True)
     return result
 
@@ -84,12 +92,23 @@ def _run(
                 prepared.arms,
                 engine=engine,
                 folder=folder,
-                notes=[*NOTES, *settings.notes],
+                notes=[*NOTES, *settings.notes, *_transcript_note(prepared)],
                 on_progress=on_progress,
             )
     except KeyboardInterrupt:
         again = shlex.join(["fedward", "simulate", "--resume", str(folder.path)])
         raise Interrupted(f"Stopped. What is done is kept; continue with: {again}") from None
+
+
+def _transcript_note(prepared: Prepared) -> list[str]:
+    settings = prepared.settings
+    if not settings.transcript:
+        return []
+    arm = recorded_arm(prepared.arms, settings.study)
+    return [
+        f"Every message between coordinator and hospitals of the row {full_name(arm)}, seed "
+        f"{settings.seeds[0]}, is in {TRANSCRIPT_NAME}, field by field."
+    ]
 
 
 def _fresh_name(study: Study, request: SimulationRequest) -> str:

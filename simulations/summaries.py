@@ -15,11 +15,13 @@ from fedward.simulations.results import (
     ArmKind,
     ArmResult,
     CalibrationBin,
+    ChargedEvaluation,
     CrossCheck,
     Interval,
     Metrics,
     RoundPoint,
     SeedResult,
+    Traffic,
 )
 
 CONFIDENCE: Final = 0.95
@@ -111,16 +113,17 @@ def pooled_calibration(predictions: Iterable[Predictions], *, bins: int) -> list
 
 
 def mean_rounds(runs: Sequence[Sequence[RoundPoint]]) -> list[RoundPoint]:
-    """Round by round, the mean over seeds; epsilon is the largest of any seed.
+    """Round by round, the mean over the seeds that came so far; epsilon is the largest of any.
 
-    Every run must report the same rounds in the same order; ValueError otherwise.
+    A seed whose budget went to lost attempts ends early. ValueError if a seed does not report its
+    rounds one after the other.
     """
-    if not runs:
-        return []
-    numbers = [point.round for point in runs[0]]
-    if any([point.round for point in run] != numbers for run in runs):
-        raise ValueError("the seeds of an arm must report the same rounds")
-    return [_mean_point(points) for points in zip(*runs, strict=True)]
+    first = min((run[0].round for run in runs if run), default=0)
+    for run in runs:
+        if [point.round for point in run] != list(range(first, first + len(run))):
+            raise ValueError("a seed must report every round, one after the other")
+    most = max((len(run) for run in runs), default=0)
+    return [_mean_point([run[place] for run in runs if len(run) > place]) for place in range(most)]
 
 
 def build_arm(
@@ -136,6 +139,8 @@ def build_arm(
     epsilon_alone: float | None = None,
     delta: float | None = None,
     cross_check: CrossCheck | None = None,
+    traffic: Traffic | None = None,
+    charged: Sequence[ChargedEvaluation] = (),
 ) -> ArmResult:
     """One row of the table.
 
@@ -156,6 +161,8 @@ def build_arm(
         rounds=mean_rounds(rounds),
         calibration=pooled_calibration(predictions, bins=bins),
         cross_check=cross_check,
+        traffic=traffic,
+        charged_evaluation=list(charged),
     )
 
 

@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fedward.client.cohort import Cohort
-from fedward.client.vault.gate import SitePolicy
+from fedward.client.vault.policy import SitePolicy
 from fedward.client.vault.protection import PlannedProtection, Protection
+from fedward.common.privacy.budget import RunBudget
 from fedward.common.privacy.plan import PrivacyPlan, plan_for
 from fedward.common.study.definition import Study
 from fedward.common.study.dimensions import Dimensions
+from fedward.server.run_options import RunOptions
 from fedward.simulations.arms import Arm, changed
+from fedward.simulations.conditions import Conditions
+from fedward.simulations.credentials import Credentials
+from fedward.simulations.drop_outs import DropOuts
 from fedward.simulations.federation import SimulatedSite
 from fedward.simulations.hospitals.holdout import concatenate, split_holdout
 from fedward.simulations.hospitals.hospital import Hospitals
@@ -45,11 +50,16 @@ class SplitHospitals:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Training:
-    """One training of an arm: a federation of some hospitals, or of one."""
+    """One training of an arm: a federation of some hospitals, or of one.
+
+    ``cohorts`` are the training patients by site; ``held_out`` those over whom the model is summed
+    up afterwards, none where one site holds everybody.
+    """
 
     part: str
     study: Study
     cohorts: Mapping[str, Cohort]
+    held_out: Mapping[str, Cohort]
     plan: PrivacyPlan | None
 
 
@@ -62,14 +72,15 @@ def trainings_of(arm: Arm, split: SplitHospitals) -> list[Training]:
                 part=site,
                 study=_sized_for(arm.study, max(2, cohort.patient_count)),
                 cohorts={site: cohort},
+                held_out={},
                 plan=None,
             )
             for site, cohort in split.training.items()
         ]
-    study, cohorts = arm.study, dict(split.training)
+    study, cohorts, held_out = arm.study, dict(split.training), dict(split.held_out)
     if arm.grouping == "pooled":
         everyone = concatenate(list(cohorts.values()))
-        cohorts = {"pooled": everyone}
+        cohorts, held_out = {"pooled": everyone}, {}
         # The study's bound is for one hospital, and this one holds them all.
         bound = max(study.cohort.max_patients_per_site, everyone.patient_count)
         study = changed(study, {"cohort": {"max_patients_per_site": bound}})
@@ -78,6 +89,7 @@ def trainings_of(arm: Arm, split: SplitHospitals) -> list[Training]:
             part=EVERYONE,
             study=study,
             cohorts=cohorts,
+            held_out=held_out,
             plan=plan_of(arm, sites=len(cohorts)) if arm.protected else None,
         )
     ]
@@ -99,22 +111,58 @@ def plan_of(arm: Arm, *, sites: int) -> PrivacyPlan:
     )
 
 
+def run_options(
+    arm: Arm, training: Training, credentials: Credentials, *, run_id: str, seed: int
+) -> RunOptions:
+    """What the coordinator of a training is told beside its study."""
+    return RunOptions(
+        run_id=run_id,
+        signed_roster=credentials.signed_roster,
+        federation_key=credentials.federation_key,
+        minimum_sites=None if arm.grouping == "federated" else 1,
+        budget=None if training.plan is None else RunBudget(training.plan),
+        model_seed=seed,
+        # Messages cost next to nothing here, so a hospital that failed is asked back at once.
+        rejoin_after=1,
+    )
+
+
 def simulated_sites(
-    arm: Arm, training: Training, *, insecure_noise_seed: int | None
+    arm: Arm,
+    training: Training,
+    credentials: Credentials,
+    *,
+    conditions: Conditions,
+    seed: int,
 ) -> list[SimulatedSite]:
-    """The recipes of the vaults that take part."""
-    largest = max(cohort.patient_count for cohort in training.cohorts.values())
+    """The recipes of the vaults that take part. Only a federation's hospitals ever fail."""
+    largest = max(
+        cohort.patient_count for cohort in (*training.cohorts.values(), *training.held_out.values())
+    )
     protection: Protection = Unprotected(largest_site=largest)
     if arm.protected:
         protection = PlannedProtection(pooled=arm.grouping == "pooled")
+    policy = SitePolicy(
+        federation_key=credentials.federation_key,
+        known_keys=credentials.known_keys,
+        # Simulated hospitals allow what their study asks for.
+        allow_site_evaluation=training.study.evaluation.per_site,
+    )
+    drop_outs = None
+    if conditions.drop_out and arm.grouping == "federated":
+        drop_outs = DropOuts(rate=conditions.drop_out, seed=seed)
     return [
         SimulatedSite(
             name=name,
+            identity=credentials.identities[name],
             cohort=cohort,
+            held_out=training.held_out.get(name),
             study=training.study,
             protection=protection,
-            policy=SitePolicy(known_sites=frozenset(training.cohorts)),
-            insecure_noise_seed=insecure_noise_seed,
+            policy=policy,
+            insecure_noise_seed=conditions.insecure_noise_seed,
+            masked=conditions.masked,
+            drop_outs=drop_outs,
         )
         for name, cohort in training.cohorts.items()
     ]

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward.client.vault.protection import UPDATE_BOUND, SumKind, SumRules
+from fedward.client.vault.protection import UPDATE_BOUND, SumRules
+from fedward.common.privacy.plan import SumKind
 from fedward.common.privacy.random_source import RandomStream
 from fedward.common.secure_sum.ring import RingCodec
 from fedward.common.study.definition import Study
@@ -25,9 +26,15 @@ UNBOUNDED = UPDATE_BOUND
 class NoShare:
     """Adds nothing."""
 
-    def draw(self, stream: RandomStream, *, codec: RingCodec) -> NDArray[np.uint64]:  # noqa: ARG002
-        """Return zeros."""
-        return np.zeros(codec.length, dtype=np.uint64)
+    def add(
+        self,
+        elements: NDArray[np.uint64],  # noqa: ARG002
+        stream: RandomStream,  # noqa: ARG002
+        *,
+        codec: RingCodec,  # noqa: ARG002
+    ) -> None:
+        """Leave the elements as they are."""
+        return
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,22 +47,21 @@ class Unprotected:
         """A hospital may train alone."""
         return 1
 
-    def rules(self, study: Study, kind: SumKind, *, sites: int) -> SumRules:
+    def rules(self, study: Study, kind: SumKind, *, sites: int, colluding: int) -> SumRules:  # noqa: ARG002
         """Bound the ring by the simulation's true number of patients; charge nothing."""
-        dimensions = Dimensions.of(study)
         codec = RingCodec(
             clip=UNBOUNDED,
-            length=dimensions.moments if kind == "moments" else dimensions.parameters,
+            length=Dimensions.of(study).of_kind(kind),
             max_patients=self.largest_site,
             sites=sites,
             noise_multiplier=0.0,
             resolution_bits=RESOLUTION_BITS,
         )
-        rate = 1.0 if kind == "moments" else study.training.sampling_rate
+        rate = study.training.sampling_rate if kind == "training" else 1.0
         return SumRules(
             clip=UNBOUNDED, sampling_rate=rate, codec=codec, share=NoShare(), executed=None
         )
 
-    def planned(self, study: Study, kind: SumKind, *, sites: int) -> None:  # noqa: ARG002
+    def plan(self, study: Study, *, sites: int, colluding: int) -> None:  # noqa: ARG002
         """Nothing is charged, so no number of sums is too many."""
         return

@@ -68,6 +68,7 @@ def test_a_room_imports_only_what_lies_below_it(room: str) -> None:
         ("client/sources", {"flwr", "ray"}),
         ("client/courier", {"torch", "opacus", "numpy", "pandas"}),
         ("common/protocol", {"flwr", "torch"}),
+        ("common/secure_sum", {"flwr", "ray", "torch", "socket", "ssl", "http", "urllib"}),
         ("server", {"torch", "opacus", "ray", "pandas"}),
     ],
 )
@@ -139,6 +140,7 @@ def test_nobody_uses_a_global_or_guessable_generator() -> None:
         ("fedward.client.vault.vault", ("flwr", "ray", "torch")),
         ("fedward.client.courier.client_app", ("torch", "opacus", "scipy", "pandas")),
         ("fedward.server.server_app", ("torch", "opacus", "ray", "pandas")),
+        ("fedward.common.secure_sum.session", ("flwr", "ray", "torch", "scipy", "pandas")),
         ("fedward.common.study.loading", ("torch", "flwr", "ray")),
         ("fedward.simulations.command_line", ("torch", "flwr", "ray", "pandas")),
     ],

@@ -2,50 +2,37 @@
 
 from __future__ import annotations
 
-import threading
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fedward.client.vault.ledger import Ledger, LedgerEntry
-from fedward.client.vault.protection import Protection, SumKind, SumRules
-from fedward.common.errors import FedwardError, PrivacyRefusal
-from fedward.common.privacy.accounting import epsilon_of
+from fedward.client.vault.ledger import AlreadyReservedError, Charge, Ledger, LedgerEntry
+from fedward.client.vault.policy import Refused, SitePolicy
+from fedward.client.vault.protection import Protection, SumRules
+from fedward.client.vault.session_desk import JoinedSession, SessionDesk
+from fedward.client.vault.spending import refuse_overspending
+from fedward.client.vault.sum_kinds import executed_count, planned_kind
+from fedward.common.errors import InputError, PrivacyRefusal
 from fedward.common.privacy.events import GaussianEvent
-from fedward.common.protocol.queries import AnySumQuery, LocalUpdateQuery, MomentsQuery
+from fedward.common.privacy.plan import PrivacyPlan
+from fedward.common.privacy.sum_plan import SumKind
+from fedward.common.protocol.queries import (
+    AnySumQuery,
+    EvaluationQuery,
+    OpenSessionQuery,
+    SiteEvaluationQuery,
+)
 from fedward.common.protocol.releases import RefusalReason
-from fedward.common.study.definition import DistributedTraining, LocalTraining, Study
-
-
-class Refused(FedwardError):
-    """A query that the gate does not let through, with its typed reason."""
-
-    def __init__(self, reason: RefusalReason, message: str) -> None:
-        self.reason = reason
-        super().__init__(message)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SitePolicy:
-    """What this hospital allows beyond the study's own terms.
-
-    ``known_sites`` are the names that a roster may hold: a site's share of the noise shrinks with
-    the roster, so a coordinator that could invent sites would thin it out. ``minimum_sites`` may
-    ask for a larger roster than the study does. ``epsilon_cap`` and ``epsilon_alone_cap`` bound
-    what all entries of one study at the study's delta may add up to, below what its plan spends.
-    """
-
-    known_sites: frozenset[str]
-    minimum_sites: int = 1
-    epsilon_cap: float | None = None
-    epsilon_alone_cap: float | None = None
+from fedward.common.secure_sum.offers import SessionOffer
+from fedward.common.study.definition import Study
+from fedward.common.study.evaluation_groups import evaluation_groups
 
 
 @dataclass(frozen=True, kw_only=True)
 class Admitted:
-    """A query that was let through and charged: its study and the rules of its sum."""
+    """A query that was let through and charged: its study, session, and the rules of its sum."""
 
     study: Study
+    session: JoinedSession
     rules: SumRules
     entry: LedgerEntry
 
@@ -61,14 +48,15 @@ class Gate:
         policy: SitePolicy,
         ledger: Ledger,
         protection: Protection,
+        sessions: SessionDesk,
     ) -> None:
         self._site = site
         self._studies = dict(studies)
         self._policy = policy
         self._ledger = ledger
         self._protection = protection
-        self._rules: dict[tuple[str, SumKind, int], SumRules] = {}
-        self._admitting = threading.Lock()
+        self._sessions = sessions
+        self._terms: dict[tuple[str, SumKind, int], tuple[SumRules, PrivacyPlan | None]] = {}
 
     def approved(self, study_digest: str) -> Study:
         """Return the approved study of this digest, or refuse."""
@@ -80,6 +68,11 @@ class Gate:
             )
         return study
 
+    def open_session(self, query: OpenSessionQuery) -> SessionOffer:
+        """Make a key for a session of an approved study; nothing is charged."""
+        study = self.approved(query.study_digest)
+        return self._sessions.open(query, minimum_sites=self._minimum_sites(study))
+
     def admit(self, query: AnySumQuery, *, query_digest: str) -> Admitted:
         """Check everything, then reserve the entry.
 
@@ -87,127 +80,104 @@ class Gate:
             Refused: with the typed reason; nothing was reserved and no record was read.
         """
         study = self.approved(query.study_digest)
-        self._check_roster(query, study)
-        kind = _sum_kind(query, study)
-        rules = self._rules_of(study, query.study_digest, kind, sites=len(query.roster))
+        kind = planned_kind(query, study)
+        self._check_policy(query, study)
+        # The first query of a session joins it for good, so what needs no session comes before.
+        session = self._sessions.joined(query)
+        self._check_session(query, study, session)
+        rules, plan = self._terms_of(study, query.study_digest, kind, sites=len(query.roster))
         entry = _entry_for(query, study, kind, rules, query_digest)
-        # Two queries at once must not both be admitted on what is left for one.
-        with self._admitting:
-            if self._ledger.answered(entry.place):
-                raise Refused(
-                    RefusalReason.ALREADY_ANSWERED,
-                    f"{self._site} answered round {query.round}, attempt {query.attempt} before",
-                )
-            self._check_budget(study, entry, sites=len(query.roster))
-            self._ledger.reserve(entry)
-        return Admitted(study=study, rules=rules, entry=entry)
 
-    def _check_roster(self, query: AnySumQuery, study: Study) -> None:
+        def check(charged: Mapping[Charge, int]) -> None:
+            if plan is not None:
+                refuse_overspending(
+                    entry, charged=charged, plan=plan, policy=self._policy, site=self._site
+                )
+
+        try:
+            self._ledger.reserve(entry, check=check)
+        except AlreadyReservedError as error:
+            raise Refused(
+                RefusalReason.ALREADY_ANSWERED,
+                f"{self._site} answered round {query.round}, attempt {query.attempt} before",
+            ) from error
+        return Admitted(study=study, session=session, rules=rules, entry=entry)
+
+    def _minimum_sites(self, study: Study) -> int:
+        """One honest site's noise must be left, whatever else allows for less."""
+        return max(
+            self._policy.minimum_sites,
+            self._policy.colluding + 1,
+            self._protection.minimum_roster(study),
+        )
+
+    def _check_policy(self, query: AnySumQuery, study: Study) -> None:
+        """Refuse what no session could make good."""
+        if isinstance(query, SiteEvaluationQuery) and not self._policy.allow_site_evaluation:
+            raise Refused(
+                RefusalReason.NOT_ALLOWED, f"{self._site} allows no evaluation of its own patients"
+            )
         if self._site not in query.roster:
             raise Refused(RefusalReason.NOT_IN_ROSTER, f"{self._site} is not in the roster")
-        unknown = sorted(set(query.roster) - self._policy.known_sites)
-        if unknown:
-            raise Refused(
-                RefusalReason.UNKNOWN_SITE, f"{self._site} does not know the site {unknown[0]}"
-            )
-        minimum = max(self._policy.minimum_sites, self._protection.minimum_roster(study))
+        minimum = self._minimum_sites(study)
         if len(query.roster) < minimum:
             raise Refused(
                 RefusalReason.ROSTER_TOO_SMALL,
                 f"the roster has {len(query.roster)} sites; {self._site} asks for {minimum}",
             )
 
-    def _rules_of(self, study: Study, digest: str, kind: SumKind, *, sites: int) -> SumRules:
-        key = (digest, kind, sites)
-        if key not in self._rules:
-            try:
-                self._rules[key] = self._protection.rules(study, kind, sites=sites)
-            except PrivacyRefusal as refusal:
-                raise Refused(RefusalReason.PRIVACY, str(refusal)) from refusal
-        return self._rules[key]
-
-    def _check_budget(self, study: Study, entry: LedgerEntry, *, sites: int) -> None:
-        """Refuse what the study's plan does not hold, or what a cap of the site forbids.
-
-        Only planned sums are admitted, so that nobody can choose on the way what is released next:
-        the accountants compose what was fixed in advance.
-        """
-        if entry.event is None or entry.event_alone is None:
-            return
-        entries = [e for e in self._ledger.entries() if e.study_digest == entry.study_digest]
-        self._check_plan(study, [*entries, entry], sites=sites)
-        delta = study.privacy.delta
-        for name, cap, events in (
-            ("epsilon", self._policy.epsilon_cap, [e.event for e in [*entries, entry]]),
-            (
-                "epsilon_alone",
-                self._policy.epsilon_alone_cap,
-                [e.event_alone for e in [*entries, entry]],
-            ),
-        ):
-            if cap is not None:
-                self._refuse_above([e for e in events if e], cap=cap, delta=delta, name=name)
-
-    def _check_plan(self, study: Study, entries: list[LedgerEntry], *, sites: int) -> None:
-        counts: Counter[SumKind] = Counter()
-        for entry in entries:
-            executed = self._rules_of(study, entry.study_digest, entry.kind, sites=sites).executed
-            if (
-                entry.event is None
-                or executed is None
-                or entry.event.noise_multiplier != executed.noise_multiplier
-                or entry.event.sampling_rate != executed.sampling_rate
-            ):
-                raise Refused(
-                    RefusalReason.BUDGET_EXCEEDED,
-                    f"{self._site} holds releases of this study that its plan does not know",
-                )
-            counts[entry.kind] += entry.event.count
-        for kind, count in counts.items():
-            planned = self._protection.planned(study, kind, sites=sites) or 0
-            if count > planned:
-                raise Refused(
-                    RefusalReason.BUDGET_EXCEEDED,
-                    f"{self._site} has released all {planned} {kind} sums that the study's "
-                    "budget pays for",
-                )
-
-    def _refuse_above(
-        self, events: list[GaussianEvent], *, cap: float, delta: float, name: str
-    ) -> None:
-        spent = epsilon_of(events, delta=delta)
-        if not spent <= cap:
+    def _check_session(self, query: AnySumQuery, study: Study, session: JoinedSession) -> None:
+        strangers = sorted(set(query.roster).difference(session.participants))
+        if strangers:
             raise Refused(
-                RefusalReason.BUDGET_EXCEEDED,
-                f"{self._site} would spend {name} {spent:.4g}; its cap for this study is {cap:.4g}",
+                RefusalReason.UNKNOWN_SITE,
+                f"{strangers[0]} did not open session {query.session} with {self._site}",
+            )
+        if not isinstance(query, EvaluationQuery):
+            return
+        names = session.roster.names
+        try:
+            groups = evaluation_groups(study, names)
+        except InputError as error:
+            raise Refused(RefusalReason.NOT_IN_STUDY, str(error)) from error
+        if query.group not in groups:
+            raise Refused(
+                RefusalReason.NOT_IN_STUDY, f"the study evaluates no group {query.group!r}"
+            )
+        outsiders = sorted(set(query.roster).difference(groups[query.group]))
+        if outsiders:
+            raise Refused(
+                RefusalReason.NOT_IN_STUDY,
+                f"{outsiders[0]} is not in the evaluation's group {query.group!r}",
             )
 
-
-def _sum_kind(query: AnySumQuery, study: Study) -> SumKind:
-    if isinstance(query, MomentsQuery):
-        if study.scaling.method != "private_moments":
-            raise Refused(RefusalReason.NOT_IN_STUDY, "the study plans no private moments")
-        return "moments"
-    wanted = LocalTraining if isinstance(query, LocalUpdateQuery) else DistributedTraining
-    if not isinstance(study.training, wanted):
-        raise Refused(
-            RefusalReason.NOT_IN_STUDY, f"the study plans {study.training.method} training"
-        )
-    return "training"
+    def _terms_of(
+        self, study: Study, digest: str, kind: SumKind, *, sites: int
+    ) -> tuple[SumRules, PrivacyPlan | None]:
+        key = (digest, kind, sites)
+        if key not in self._terms:
+            colluding = self._policy.colluding
+            try:
+                self._terms[key] = (
+                    self._protection.rules(study, kind, sites=sites, colluding=colluding),
+                    self._protection.plan(study, sites=sites, colluding=colluding),
+                )
+            except PrivacyRefusal as refusal:
+                raise Refused(RefusalReason.PRIVACY, str(refusal)) from refusal
+        return self._terms[key]
 
 
 def _entry_for(
     query: AnySumQuery, study: Study, kind: SumKind, rules: SumRules, query_digest: str
 ) -> LedgerEntry:
     executed = rules.executed
-    count = 1
-    if isinstance(query, LocalUpdateQuery) and isinstance(study.training, LocalTraining):
-        count = study.training.steps_per_round
     event = event_alone = None
     if executed is not None:
         event, event_alone = (
             GaussianEvent(
-                noise_multiplier=multiplier, sampling_rate=executed.sampling_rate, count=count
+                noise_multiplier=multiplier,
+                sampling_rate=executed.sampling_rate,
+                count=executed_count(kind, study),
             )
             for multiplier in (executed.noise_multiplier, executed.share_multiplier)
         )

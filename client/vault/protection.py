@@ -7,30 +7,33 @@ query, and the rules for real studies come from the calibrated plan alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedward.common.privacy.plan import SumPlan, plan_for
+from fedward.common.privacy.plan import PrivacyPlan, plan_for
 from fedward.common.privacy.random_source import RandomStream
+from fedward.common.privacy.sum_plan import SumKind, SumPlan
 from fedward.common.protocol.releases import ExecutedNoise
-from fedward.common.secure_sum.noise import codec_for, noise_share
+from fedward.common.secure_sum.noise import add_noise_share, codec_for
 from fedward.common.secure_sum.ring import RingCodec
 from fedward.common.study.definition import LocalTraining, Study
 from fedward.common.study.dimensions import Dimensions
 
-SumKind = Literal["moments", "training"]
 UPDATE_RESOLUTION_BITS = 44
 UPDATE_BOUND = 2.0**10
 """Largest L2 norm of a local update that is released; a longer one is scaled down to it."""
 
 
 class NoiseShare(Protocol):
-    """Draws one site's share of the noise of one sum."""
+    """Adds one site's share of the noise of one sum."""
 
-    def draw(self, stream: RandomStream, *, codec: RingCodec) -> NDArray[np.uint64]:
-        """Return ring elements ``[codec.length]``; never the same twice from a secure source."""
+    def add(self, elements: NDArray[np.uint64], stream: RandomStream, *, codec: RingCodec) -> None:
+        """Add it to ring elements ``[codec.length]`` in place.
+
+        Never the same twice from a secure source.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +53,13 @@ class SumRules:
 
     def noised(self, total: NDArray[np.float64], stream: RandomStream) -> NDArray[np.uint64]:
         """Encode ``total`` to the ring and add this site's share of the noise."""
-        return self.codec.encode(total) + self.share.draw(stream, codec=self.codec)
+        elements = self.codec.encode(total)
+        self.add_noise(elements, stream)
+        return elements
+
+    def add_noise(self, elements: NDArray[np.uint64], stream: RandomStream) -> None:
+        """Add this site's share of the noise to an encoded sum, in place."""
+        self.share.add(elements, stream, codec=self.codec)
 
 
 class Protection(Protocol):
@@ -59,11 +68,15 @@ class Protection(Protocol):
     def minimum_roster(self, study: Study) -> int:
         """Fewest sites over which a sum of this study may be asked for."""
 
-    def rules(self, study: Study, kind: SumKind, *, sites: int) -> SumRules:
-        """Rules of one sum over the patients of a roster of ``sites``."""
+    def rules(self, study: Study, kind: SumKind, *, sites: int, colluding: int) -> SumRules:
+        """Rules of one sum over the patients of a roster of ``sites``.
 
-    def planned(self, study: Study, kind: SumKind, *, sites: int) -> int | None:
-        """How many such sums the study's budget pays for; None: nothing is charged."""
+        ``colluding`` is how many of them this site takes to cheat, if that is more than the study
+        does. Raises :class:`PrivacyRefusal` if no noise protects such a sum, or none fits its ring.
+        """
+
+    def plan(self, study: Study, *, sites: int, colluding: int) -> PrivacyPlan | None:
+        """The plan that pays for the study's sums; None: nothing is charged. Raises likewise."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +85,9 @@ class PlannedShare:
 
     plan: SumPlan
 
-    def draw(self, stream: RandomStream, *, codec: RingCodec) -> NDArray[np.uint64]:
+    def add(self, elements: NDArray[np.uint64], stream: RandomStream, *, codec: RingCodec) -> None:
         """Draw from the discrete Gaussian over the integers."""
-        return noise_share(self.plan, codec, stream)
+        add_noise_share(elements, self.plan, codec, stream)
 
 
 class PlannedProtection:
@@ -90,17 +103,21 @@ class PlannedProtection:
         """The study's own minimum."""
         return 1 if self._pooled else study.cohort.minimum_sites
 
-    def rules(self, study: Study, kind: SumKind, *, sites: int) -> SumRules:
+    def rules(self, study: Study, kind: SumKind, *, sites: int, colluding: int) -> SumRules:
         """Derive clip, sampling, noise and ring from the plan.
 
         Raises:
             PrivacyRefusal: no plan meets the study's epsilon and delta with this roster.
+            ValueError: the study plans no such sum.
         """
-        dimensions = Dimensions.of(study)
-        length = dimensions.moments if kind == "moments" else dimensions.parameters
-        plan = self._sum_plan(study, kind, sites=sites)
+        plan = self.plan(study, sites=sites, colluding=colluding).of(kind)
+        if plan is None:
+            raise ValueError(f"the study plans no {kind} sum")
         codec = codec_for(
-            plan, length=length, max_patients=study.cohort.max_patients_per_site, sites=sites
+            plan,
+            length=Dimensions.of(study).of_kind(kind),
+            max_patients=study.cohort.max_patients_per_site,
+            sites=sites,
         )
         return SumRules(
             clip=plan.clip,
@@ -115,17 +132,15 @@ class PlannedProtection:
             ),
         )
 
-    def planned(self, study: Study, kind: SumKind, *, sites: int) -> int:
-        """How many such sums the plan, whose epsilon is within the study's, pays for."""
-        return self._sum_plan(study, kind, sites=sites).count
-
-    def _sum_plan(self, study: Study, kind: SumKind, *, sites: int) -> SumPlan:
-        coordinates = Dimensions.of(study).longest
-        plan = plan_for(study, sites=sites, coordinates=coordinates, pooled=self._pooled)
-        chosen = plan.scaler if kind == "moments" else plan.training
-        if chosen is None:
-            raise ValueError(f"the study plans no {kind} sum")
-        return chosen
+    def plan(self, study: Study, *, sites: int, colluding: int) -> PrivacyPlan:
+        """The plan of these sums, whose epsilon is within the study's."""
+        return plan_for(
+            study,
+            sites=sites,
+            coordinates=Dimensions.of(study).longest,
+            pooled=self._pooled,
+            colluding=colluding,
+        )
 
 
 def update_codec(study: Study, *, sites: int, length: int) -> RingCodec:

@@ -3,9 +3,10 @@
 The privacy loss distribution is discretised pessimistically by connecting the dots (Doroshenko,
 Ghazi, Kamath, Kumar, Manurangsi 2022; after Koskela, Jälkö, Honkela 2020) with interval 1e-4, for
 neighbours that differ by adding or removing one patient. Events may be chosen adaptively in the
-data released so far, but their number, noise and rates must be fixed in advance: a budget that is
-adapted on the way (fully adaptive composition) is not covered. The bound is pessimistic in exact
-arithmetic; the rounding of float64 FFTs is not verified by intervals, hence the cross-check.
+data released so far, but their number, noise and rates must be fixed in advance. A budget that is
+adapted on the way (fully adaptive composition) is covered for sums over all patients alone, see
+:mod:`fedward.common.privacy.budget`. The bound is pessimistic in exact arithmetic; the rounding of
+float64 FFTs is not verified by intervals, hence the cross-check.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ it yields protects nobody who knows the seed; whoever uses it must say so in the
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass, field
 from typing import NoReturn, Self
 
@@ -22,6 +23,8 @@ from numpy.typing import NDArray
 _KEY_BYTES = 32
 _SALT = b"fedward/random-source/1"
 _SEED_BYTES = 32
+_ZEROS = memoryview(bytes(1 << 17))
+"""What is encrypted to a keystream, in pieces that stay in the processor's cache."""
 
 
 class RandomStream:
@@ -44,10 +47,22 @@ class RandomStream:
         """The next ``size`` words, uniform on 0 .. 2^64 - 1, in native byte order."""
         if size < 0:
             raise ValueError(f"size must not be negative: {size}")
+        words = np.empty(size, dtype=np.uint64)
+        self.fill(words)
+        return words
+
+    def fill(self, words: NDArray[np.uint64]) -> None:
+        """Overwrite ``words`` ``[size]``, contiguous, with the next ones, as :meth:`uint64`."""
         if os.getpid() != self._process:
             raise RuntimeError("a random stream must not cross a fork; open a new one")
-        words = np.frombuffer(self._encryptor.update(bytes(8 * size)), dtype="<u8")
-        return words.astype(np.uint64, copy=False)
+        if words.dtype != np.uint64 or not words.flags.c_contiguous:
+            raise ValueError("words must be a contiguous array of uint64")
+        target = words.reshape(-1).view(np.uint8).data
+        for first in range(0, len(target), len(_ZEROS)):
+            part = target[first : first + len(_ZEROS)]
+            self._encryptor.update_into(_ZEROS[: len(part)], part)
+        if sys.byteorder == "big":
+            words.byteswap(inplace=True)
 
     def below_rate(self, size: int, *, rate: float) -> NDArray[np.bool_]:
         """``size`` independent coins, true with probability ``floor(rate * 2^64) / 2^64``.

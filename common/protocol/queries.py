@@ -1,8 +1,9 @@
 """The closed list of queries: all that a coordinator can ask of a hospital.
 
-Every query but ``identify`` asks for one noised, masked sum over patients. What a query may carry
-is public: the run, the study's digest, the roster, the model's current parameters. Clip, sigma,
-sampling rate and divisor are not in it: a vault takes them from the study that its site approved.
+Every query but ``open_session`` asks for one noised, masked sum over patients. What a query may
+carry is public: the run, the study's digest, the roster, the model's current parameters. Clip,
+sigma, sampling rate and divisor are not in it: a vault takes them from the study that its site
+approved.
 """
 
 from __future__ import annotations
@@ -12,22 +13,23 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
+from fedward.common.protocol.fields import (
+    MAX_SITES,
+    PROTOCOL,
+    Digest,
+    ProtocolNumber,
+    RunId,
+    SessionNumber,
+    SiteName,
+    Wire,
+)
 from fedward.common.protocol.frame import FrameError, decode_frame, encode_frame
+from fedward.common.secure_sum.roster import SignedRoster
+from fedward.common.secure_sum.session import SessionOffer
 
-PROTOCOL = 1
 _Valid = TypeVar("_Valid")
-ProtocolNumber = Annotated[int, Field(ge=PROTOCOL, le=PROTOCOL)]
-SiteName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,199}$")]
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-class Wire(BaseModel):
-    """Base of what crosses between coordinator and vault."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class _Query(Wire):
@@ -36,22 +38,31 @@ class _Query(Wire):
     study_digest: Digest
 
 
-class IdentifyQuery(_Query):
-    """Asks which site answers, and whether it approved the study. Touches no record."""
+class OpenSessionQuery(_Query):
+    """Asks which site answers and for its key of a new session. Touches no record.
 
-    kind: Literal["identify"] = "identify"
+    ``session`` counts a run's sessions from 1; opening a number again replaces its key.
+    """
+
+    kind: Literal["open_session"] = "open_session"
+    session: SessionNumber
+    signed_roster: SignedRoster
 
 
 class SumQuery(_Query):
     """What every query for a sum has: its place in the run and who takes part.
 
-    ``roster`` is sorted, so that one set of sites has one digest. ``attempt`` counts from 1; a
-    round asked again after a drop-out is the next attempt, with fresh batches, noise and masks.
+    ``roster`` holds this round's sites, sorted, so that one set of sites has one digest; all of
+    them opened ``session``. ``attempt`` counts from 1; a round asked again after a drop-out is the
+    next attempt, with fresh batches, noise and masks. ``offers`` are all keys of the session, and
+    empty once a sum of the session is complete.
     """
 
-    roster: tuple[SiteName, ...] = Field(min_length=1, max_length=10_000, strict=False)
-    round: int = Field(ge=0, le=10**6)
-    attempt: int = Field(ge=1, le=1000)
+    session: SessionNumber
+    roster: tuple[SiteName, ...] = Field(min_length=1, max_length=MAX_SITES, strict=False)
+    round: int = Field(ge=0, le=2 * 10**6)
+    attempt: int = Field(ge=1, le=10**6)
+    offers: tuple[SessionOffer, ...] = Field(default=(), max_length=MAX_SITES, strict=False)
 
     @field_validator("roster")
     @classmethod
@@ -60,11 +71,25 @@ class SumQuery(_Query):
             raise ValueError("the roster must be sorted and name each site once")
         return roster
 
+    @field_validator("offers")
+    @classmethod
+    def _sorted_by_site(cls, offers: tuple[SessionOffer, ...]) -> tuple[SessionOffer, ...]:
+        names = [offer.site for offer in offers]
+        if names != sorted(set(names)):
+            raise ValueError("offers must be sorted by site and name each site once")
+        return offers
+
 
 class MomentsQuery(SumQuery):
     """Asks for the sum of the patients' bounded first and second moments. No arrays."""
 
     kind: Literal["moments"] = "moments"
+
+
+class CountsQuery(SumQuery):
+    """Asks for the number of training patients of each outcome. No arrays."""
+
+    kind: Literal["counts"] = "counts"
 
 
 class GradientSumQuery(SumQuery):
@@ -85,13 +110,45 @@ class LocalUpdateQuery(SumQuery):
     kind: Literal["local_update"] = "local_update"
 
 
-AnySumQuery = MomentsQuery | GradientSumQuery | LocalUpdateQuery
-Query = Annotated[IdentifyQuery | AnySumQuery, Field(discriminator="kind")]
+class EvaluationQuery(SumQuery):
+    """Asks how the held-out patients of one group of sites are predicted, as a sum over them.
+
+    Confusion counts, a histogram of scores by outcome, and squared errors. ``group`` is one of the
+    study's groups, or "all" where it has none. Arrays as for :class:`GradientSumQuery`.
+    """
+
+    kind: Literal["evaluation"] = "evaluation"
+    group: SiteName = "all"
+
+
+class SiteEvaluationQuery(SumQuery):
+    """Asks for the same as a release of each site by itself, with all noise and no mask.
+
+    Answered only if the study asks for it and the site's policy allows it. Arrays as for
+    :class:`GradientSumQuery`.
+    """
+
+    kind: Literal["site_evaluation"] = "site_evaluation"
+
+
+AnySumQuery = (
+    MomentsQuery
+    | CountsQuery
+    | GradientSumQuery
+    | LocalUpdateQuery
+    | EvaluationQuery
+    | SiteEvaluationQuery
+)
+Query = Annotated[OpenSessionQuery | AnySumQuery, Field(discriminator="kind")]
+_AT_A_MODEL = frozenset({"parameters", "center", "scale"})
 ARRAYS_OF: dict[str, frozenset[str]] = {
-    "identify": frozenset(),
+    "open_session": frozenset(),
     "moments": frozenset(),
-    "gradient_sum": frozenset({"parameters", "center", "scale"}),
-    "local_update": frozenset({"parameters", "center", "scale"}),
+    "counts": frozenset(),
+    "gradient_sum": _AT_A_MODEL,
+    "local_update": _AT_A_MODEL,
+    "evaluation": _AT_A_MODEL,
+    "site_evaluation": _AT_A_MODEL,
 }
 _QUERY: TypeAdapter[Query] = TypeAdapter(Query)
 

@@ -1,4 +1,4 @@
-"""What a vault may answer: a noised, masked sum, its name, or a typed refusal."""
+"""What a vault may answer: a noised, masked sum, a session key, or a typed refusal."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter
 
-from fedward.common.protocol.frame import FrameError, decode_frame, encode_frame
-from fedward.common.protocol.queries import (
+from fedward.common.protocol.fields import (
     PROTOCOL,
     Digest,
     ProtocolNumber,
     RunId,
     SiteName,
     Wire,
-    validated,
 )
+from fedward.common.protocol.frame import FrameError, decode_frame, encode_frame_parts
+from fedward.common.protocol.queries import validated
+from fedward.common.secure_sum.session import SessionOffer
 
 Multiplier = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -32,12 +33,16 @@ class RefusalReason(StrEnum):
 
     MALFORMED = "malformed"
     STUDY_NOT_APPROVED = "study_not_approved"
-    NOT_IN_ROSTER = "not_in_roster"
+    ROSTER_SIGNATURE = "roster_signature"
     UNKNOWN_SITE = "unknown_site"
+    NOT_IN_ROSTER = "not_in_roster"
     ROSTER_TOO_SMALL = "roster_too_small"
+    SESSION_KEYS = "session_keys"
+    UNKNOWN_SESSION = "unknown_session"
     ALREADY_ANSWERED = "already_answered"
     BUDGET_EXCEEDED = "budget_exceeded"
     NOT_IN_STUDY = "not_in_study"
+    NOT_ALLOWED = "not_allowed"
     WRONG_SHAPE = "wrong_shape"
     PRIVACY = "privacy"
     INTERNAL = "internal"
@@ -56,14 +61,14 @@ class ExecutedNoise(Wire):
     count: int = Field(ge=1)
 
 
-class Identified(Wire):
-    """A site's answer to ``identify``."""
+class SessionOpened(Wire):
+    """A site's answer to ``open_session``: its signed key of the session, for the other sites."""
 
-    kind: Literal["identified"] = "identified"
+    kind: Literal["session_opened"] = "session_opened"
     protocol: ProtocolNumber = PROTOCOL
     site: SiteName
-    run_id: RunId
-    study_digest: Digest
+    query_digest: Digest
+    offer: SessionOffer
 
 
 class Refusal(Wire):
@@ -98,18 +103,26 @@ class SumRelease(Wire):
     scale_bits: int = Field(ge=0, le=62)
 
 
-Answer = Annotated[Identified | Refusal | SumRelease, Field(discriminator="kind")]
+Answer = Annotated[SessionOpened | Refusal | SumRelease, Field(discriminator="kind")]
 _ANSWER: TypeAdapter[Answer] = TypeAdapter(Answer)
 
 
 def encode_answer(answer: Answer, total: NDArray[np.uint64] | None = None) -> bytes:
     """Frame an answer; ``total`` goes with a :class:`SumRelease` and with nothing else."""
+    return b"".join(encode_answer_parts(answer, total))
+
+
+def encode_answer_parts(
+    answer: Answer, total: NDArray[np.uint64] | None = None
+) -> list[bytes | memoryview]:
+    """The frame of :func:`encode_answer` in parts, the last of which is a view of ``total``."""
     if (total is not None) != isinstance(answer, SumRelease):
         raise FrameError("a sum release carries exactly the array 'total', other answers none")
-    return encode_frame(answer.model_dump(mode="json"), {} if total is None else {"total": total})
+    arrays = {} if total is None else {"total": total}
+    return encode_frame_parts(answer.model_dump(mode="json"), arrays)
 
 
-def decode_answer(frame: bytes) -> tuple[Answer, NDArray[np.uint64] | None]:
+def decode_answer(frame: bytes | memoryview) -> tuple[Answer, NDArray[np.uint64] | None]:
     """Parse and validate an answer.
 
     Raises:

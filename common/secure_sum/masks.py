@@ -11,37 +11,28 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, kw_only=True)
 class MaskedSum:
-    """The one sum that a mask is for: whatever two sites must agree on for theirs to cancel."""
+    """The one sum that a mask is for: whatever two sites must agree on for theirs to cancel.
+
+    ``roster`` holds the round's sites, sorted. ``query_digest`` (SHA-256, hex) is that of the whole
+    query, so sites that were asked different things, such as gradients at different models, never
+    add up to anything.
+    """
 
     run_id: str
     study_digest: str
+    session: int
     roster: tuple[str, ...]
     round: int
     attempt: int
-    length: int
+    query_digest: str
 
 
-class MaskSource(Protocol):
+class Masks(Protocol):
     """Ring elements that look uniform, and that cancel in the sum over the round's roster."""
 
-    @property
-    def masking(self) -> bool:
-        """Whether releases are hidden at all; every release says so."""
+    def hide(self, masked: MaskedSum, elements: NDArray[np.uint64]) -> bool:
+        """Add this site's mask to ``elements`` (uint64 [length]) in place.
+
+        Returns whether there is a mask at all; every release says so.
+        """
         ...
-
-    def mask(self, masked: MaskedSum) -> NDArray[np.uint64]:
-        """Return a site's mask for one sum, uint64 [length]. Never ask twice for one attempt."""
-        ...
-
-
-class NoMasks:
-    """Zeros: the coordinator sees each site's noised release, so ``epsilon_alone`` applies."""
-
-    @property
-    def masking(self) -> bool:
-        """Nothing is hidden."""
-        return False
-
-    def mask(self, masked: MaskedSum) -> NDArray[np.uint64]:
-        """Return zeros, uint64 [length]."""
-        return np.zeros(masked.length, dtype=np.uint64)

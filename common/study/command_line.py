@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fedward.common.privacy.sum_plan import Part, SumKind, SumPlan
 from fedward.common.study.columns import design_columns
 from fedward.common.study.definition import Feature, NumericFeature, Study
 from fedward.common.study.description import described, while_few_cheat
 from fedward.common.study.loading import find_study, load_study, shipped_studies
+
+if TYPE_CHECKING:
+    from fedward.common.privacy.plan import PrivacyPlan
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Check study definitions and list the samples."
 )
 
 FEATURES_SHOWN = 60
+SUM_NAMES: dict[SumKind, str] = {
+    "moments": "the scaler",
+    "training": "training",
+    "evaluation": "the evaluation",
+    "site_evaluation": "each site's own evaluation",
+    "counts": "the counts by outcome",
+}
 
 StudyFile = Annotated[str, typer.Argument(metavar="FILE", help="A study.toml, or a sample's name.")]
 Sites = Annotated[
@@ -85,21 +96,30 @@ def _privacy_rows(study: Study, sites: int) -> list[tuple[str, str]]:
     from fedward.common.study.dimensions import Dimensions
 
     plan = plan_for(study, sites=sites, coordinates=Dimensions.of(study).longest)
-    rows = []
-    if plan.scaler is not None:
-        rows.append(("sigma of the scaler", _sigmas(plan.scaler.noise_multiplier, 1)))
+    rows = [(f"sigma of {SUM_NAMES[kind]}", _sigmas(sum_)) for kind, sum_ in plan.sums.items()]
+    rows += _epsilon_rows(plan, "training")
+    if plan.sums_of_part("held_out"):
+        rows += _epsilon_rows(plan, "held_out")
+    spares = study.privacy.spare_attempts
     rows += [
-        ("sigma of training", _sigmas(plan.training.noise_multiplier, plan.training.count)),
-        ("epsilon", f"{plan.epsilon:.4f}, {while_few_cheat(plan.colluding)}"),
-        ("epsilon alone", f"{plan.epsilon_alone:.4f} if every other site cheats"),
         ("delta", f"{plan.delta:g}"),
+        ("spare attempts", f"{spares} of each kind, paid for above" if spares else "none"),
     ]
     return rows
 
 
-def _sigmas(multiplier: float, count: int) -> str:
-    sums = "one sum" if count == 1 else f"each of {count} sums"
-    return f"{multiplier:.4g} times the clip, in {sums}"
+def _epsilon_rows(plan: PrivacyPlan, part: Part) -> list[tuple[str, str]]:
+    epsilon, alone = plan.epsilon_of_part(part), plan.epsilon_alone_of_part(part)
+    whom = f"epsilon, {part.replace('_', ' ')} patients"
+    return [
+        (whom, f"{epsilon:.4f}, {while_few_cheat(plan.colluding)}"),
+        (f"{whom}, alone", f"{alone:.4f} if every other site cheats"),
+    ]
+
+
+def _sigmas(plan: SumPlan) -> str:
+    sums = "one sum" if plan.count == 1 else f"each of {plan.count} sums"
+    return f"{plan.noise_multiplier:.4g} times the clip, in {sums}"
 
 
 def _plain(text: str) -> Text:

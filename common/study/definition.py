@@ -12,18 +12,31 @@ import math
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Decay = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
-Share = Annotated[float, Field(gt=0, lt=1)]
+from fedward.common.study.held_out import ALL_SITES, OTHER_SITES, Evaluation
+from fedward.common.study.inputs import CategoricalFeature, Feature, NumericFeature, Target
+from fedward.common.study.section import Decay, Name, Positive, Section, Share
 
-
-class Section(BaseModel):
-    """A table of ``study.toml``: frozen, and unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+__all__ = [
+    "ALL_SITES",
+    "OTHER_SITES",
+    "About",
+    "CategoricalFeature",
+    "Cohort",
+    "DistributedTraining",
+    "Evaluation",
+    "Feature",
+    "LocalTraining",
+    "Model",
+    "NumericFeature",
+    "Privacy",
+    "Scaling",
+    "Statistics",
+    "Study",
+    "Target",
+    "Training",
+]
 
 
 class About(Section):
@@ -33,61 +46,6 @@ class About(Section):
     title: str = Field(min_length=1, max_length=200)
     description: str = Field(default="", max_length=4000)
     version: int = Field(default=1, ge=1)
-
-
-class NumericFeature(Section):
-    """A measured quantity, clamped to its plausible public range and scaled to [-1, 1] by it."""
-
-    kind: Literal["numeric"]
-    name: Name
-    unit: str = Field(min_length=1, max_length=40)
-    range: tuple[float, float]
-    missing: Literal["refuse", "drop_row", "midpoint"] = "refuse"
-    description: str = ""
-
-    @model_validator(mode="after")
-    def _range_is_upright(self) -> Self:
-        low, high = self.range
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise ValueError(
-                f"range is upside down or empty: [{low:g}, {high:g}]; write it as [low, high]"
-            )
-        return self
-
-
-class CategoricalFeature(Section):
-    """One of a closed list of values, encoded one-hot (two categories: one column)."""
-
-    kind: Literal["categorical"]
-    name: Name
-    categories: tuple[str, ...] = Field(min_length=2, max_length=256)
-    missing: Literal["refuse", "drop_row", "own_category"] = "refuse"
-    description: str = ""
-
-    @model_validator(mode="after")
-    def _categories_differ(self) -> Self:
-        if len(set(self.categories)) != len(self.categories):
-            raise ValueError("categories repeat a value; list each once")
-        return self
-
-
-Feature = Annotated[NumericFeature | CategoricalFeature, Field(discriminator="kind")]
-
-
-class Target(Section):
-    """The outcome to predict: which recorded values count as positive, which as negative."""
-
-    name: Name
-    positive: tuple[str, ...] = Field(min_length=1)
-    negative: tuple[str, ...] = Field(min_length=1)
-    description: str = ""
-
-    @model_validator(mode="after")
-    def _values_are_disjoint(self) -> Self:
-        both = set(self.positive) & set(self.negative)
-        if both:
-            raise ValueError(f"{sorted(both)} is in both positive and negative; keep it in one")
-        return self
 
 
 class Cohort(Section):
@@ -110,6 +68,13 @@ class Scaling(Section):
     feature_clip: Positive = 3.0
     """Scaled features are cut off at plus and minus this, in standard deviations if moments are
     used and in half ranges if not; public, so it costs nothing."""
+
+
+class Statistics(Section):
+    """Asks for the number of training patients of each outcome, as one charged sum."""
+
+    budget_share: Share = 0.02
+    """Part of the (zero-concentrated) budget of the training patients that it spends."""
 
 
 class Model(Section):
@@ -189,14 +154,8 @@ class Privacy(Section):
     """``sites``: noise is shared by the sites; ``none``: each site adds all of it."""
     colluding: int = Field(default=1, ge=0)
     """Sites that may cheat without weakening ``epsilon``."""
-
-
-class Evaluation(Section):
-    """Held-out patients and how predictions are read."""
-
-    holdout: Share = 0.2
-    threshold: Share = 0.5
-    calibration_bins: int = Field(default=10, ge=2, le=100)
+    spare_attempts: int = Field(default=0, ge=0, le=1000)
+    """Sums of each kind beyond those planned, paid for in advance; drop-outs may use them up."""
 
 
 class Study(Section):
@@ -207,6 +166,7 @@ class Study(Section):
     target: Target
     cohort: Cohort
     scaling: Scaling = Scaling()
+    statistics: Statistics | None = None
     model: Model
     training: Training
     privacy: Privacy
@@ -240,6 +200,24 @@ class Study(Section):
             raise ValueError(
                 "privacy.colluding must be below cohort.minimum_sites, or no honest noise is left; "
                 "lower it"
+            )
+        for group, sites in self.evaluation.groups.items():
+            if len(sites) < self.cohort.minimum_sites:
+                raise ValueError(
+                    f"evaluation.groups.{group} has {len(sites)} sites, must have at least "
+                    f"cohort.minimum_sites = {self.cohort.minimum_sites}; add sites or join groups"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _training_keeps_a_share(self) -> Self:
+        if self.statistics is None or self.scaling.method != "private_moments":
+            return self
+        shares = self.statistics.budget_share + self.scaling.budget_share
+        if shares >= 1:
+            raise ValueError(
+                f"scaling.budget_share and statistics.budget_share add up to {shares:g}, must be "
+                "below 1 so that training keeps a part; lower one of them"
             )
         return self
 

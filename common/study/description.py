@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
-from fedward.common.study.definition import DistributedTraining, LocalTraining, Study
+from fedward.common.study.definition import DistributedTraining, Evaluation, LocalTraining, Study
 
 
 def described(study: Study, *, columns: int) -> list[tuple[str, str]]:
     """Pairs of a topic and a sentence on it, for people; ``columns`` is the design's width."""
-    cohort, evaluation = study.cohort, study.evaluation
+    cohort = study.cohort
     return [
         (
             "target",
@@ -24,12 +24,9 @@ def described(study: Study, *, columns: int) -> list[tuple[str, str]]:
         ("scaling", describe_scaling(study)),
         ("model", f"{describe_model(study)} on {columns} columns"),
         ("training", describe_training(study)),
+        ("statistics", describe_statistics(study)),
         ("privacy", describe_privacy(study)),
-        (
-            "evaluation",
-            f"{evaluation.holdout:.0%} of the patients of each site are held out; from a "
-            f"probability of {evaluation.threshold:g} on, a patient counts as positive",
-        ),
+        ("evaluation", describe_evaluation(study)),
     ]
 
 
@@ -71,13 +68,48 @@ def _distributed(training: DistributedTraining) -> str:
     return f"{training.rounds} rounds, each one noised gradient sum over {whom} of all sites"
 
 
+def describe_statistics(study: Study) -> str:
+    """What is asked about the training patients beside training."""
+    if study.statistics is None:
+        return "none"
+    return (
+        "noised numbers of training patients by outcome, for "
+        f"{study.statistics.budget_share:.0%} of the privacy budget"
+    )
+
+
 def describe_privacy(study: Study) -> str:
     """The guarantee, and against whom it holds."""
     privacy = study.privacy
     bound = f"epsilon at most {privacy.epsilon:g} at delta {privacy.delta:g}, clip {privacy.clip:g}"
+    if privacy.spare_attempts:
+        each = "1 sum" if privacy.spare_attempts == 1 else f"{privacy.spare_attempts} sums"
+        bound += f", {each} of each kind to spare for drop-outs"
     if privacy.trust == "none":
         return f"{bound}; each site adds all of the noise itself"
     return f"{bound}; noise is shared, and enough {while_few_cheat(privacy.colluding)}"
+
+
+def describe_evaluation(study: Study) -> str:
+    """Who is held out, and what is released about them."""
+    evaluation = study.evaluation
+    return (
+        f"{evaluation.holdout:.0%} of the patients of each site are held out; from a probability "
+        f"of {evaluation.threshold:g} on, a patient counts as positive; {_released(evaluation)}"
+    )
+
+
+def _released(evaluation: Evaluation) -> str:
+    released = []
+    if evaluation.release:
+        groups = [f"{name} ({len(sites)} sites)" for name, sites in evaluation.groups.items()]
+        over = f"for each of {', '.join(groups)} and any others" if groups else "over all sites"
+        released.append(f"one noised sum {over}")
+    if evaluation.per_site:
+        released.append("a noised sum of each site by itself")
+    if not released:
+        return "nothing about them is released"
+    return f"released: {' and '.join(released)}"
 
 
 def while_few_cheat(colluding: int) -> str:

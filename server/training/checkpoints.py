@@ -9,12 +9,12 @@ from typing import Protocol
 from fedward.common.atomic_files import replace_file
 from fedward.common.errors import InputError
 from fedward.common.protocol.frame import FrameError
-from fedward.server.sum_rounds import ReleaseRecord
+from fedward.server.release_log import ReleaseRecord
 from fedward.server.training.state import TrainingState
 
 
 class Checkpoints(Protocol):
-    """Where a run is kept between rounds."""
+    """Where a run is kept between sums."""
 
     def load(self) -> tuple[TrainingState, list[ReleaseRecord]] | None:
         """Return the last state and its log, or None for a new run."""

@@ -13,18 +13,30 @@ from fedward.server.training.state import TrainingState
 
 
 def stepped(
-    state: TrainingState, total: NDArray[np.float64], study: Study, *, sites: int
+    state: TrainingState,
+    total: NDArray[np.float64],
+    study: Study,
+    *,
+    sites: int,
+    all_sites: int,
+    last_round: int,
 ) -> TrainingState:
-    """Return the state after the next round, whose sum over ``sites`` sites is ``total``."""
+    """Return the state after the next round, whose sum over ``sites`` sites is ``total``.
+
+    The study declares patients for ``all_sites`` of the signed roster; a round over fewer divides
+    by their part of them, as if all sites had equally many. ``last_round`` is the last one that the
+    budget pays for as far as is known now: the tail of iterates to average ends there. Where it
+    comes sooner than was known, the tail is shorter.
+    """
     training = study.training
     if isinstance(training, LocalTraining):
         moved = _local_step(state, total / sites, training)
         average_last = 1
     else:
-        divisor = study.cohort.expected_patients * training.sampling_rate
-        moved = _distributed_step(state, total / divisor, training)
+        patients = study.cohort.expected_patients * (sites / all_sites)
+        moved = _distributed_step(state, total / (patients * training.sampling_rate), training)
         average_last = training.average_last
-    in_tail = moved.round > training.rounds - average_last and average_last > 1
+    in_tail = moved.round > last_round - average_last and average_last > 1
     if in_tail:
         moved = replace(moved, tail=moved.tail + moved.parameters, tail_count=moved.tail_count + 1)
     return moved

@@ -1,7 +1,8 @@
-"""A Flower Grid without a SuperLink: messages are handed to an executor and replies collected.
+"""A Flower Grid without a SuperLink: messages wait for their nodes, replies for who pulls them.
 
 Subclasses say only how messages are executed. The rest of the Grid contract (message ids, pushing,
-pulling, send and receive) is the same for one process and for a pool of actors.
+pulling, send and receive) is the same for one process and for a pool of actors. A pull hands over
+what is ready and no more, so that who adds up replies never holds many of them.
 """
 
 from __future__ import annotations
@@ -19,17 +20,24 @@ from fedward.simulations.engines.node_numbers import COORDINATOR_NODE, node_of
 
 
 class DirectGrid(Grid):
-    """Executes messages for ``sites`` simulated nodes, numbered by ``node_numbers``."""
+    """Passes messages to ``sites`` simulated nodes, numbered by ``node_numbers``."""
 
     def __init__(self, *, sites: int) -> None:
         self._sites = sites
         self._run = Run.create_empty(run_id=1)
-        self._replies: dict[str, Message] = {}
         self._pushed = 0
 
     @abstractmethod
-    def execute(self, messages: Sequence[Message]) -> Iterable[Message]:
-        """Run each message's node and return the replies, in any order; none may be left out."""
+    def submit(self, messages: Sequence[Message]) -> None:
+        """Take messages, which have their ids, without waiting for any reply."""
+
+    @abstractmethod
+    def ready(self, message_ids: Sequence[str]) -> Sequence[Message]:
+        """Replies to some of these messages, each once; waits a moment if there is none yet.
+
+        At least one in the end for every message: an error where its node failed. Ids that are
+        unknown, or whose reply was handed over before, have none.
+        """
 
     def serve(self, server_app: ServerApp) -> None:
         """Run a ServerApp to its end against this grid, as the process that a SuperLink starts."""
@@ -77,29 +85,31 @@ class DirectGrid(Grid):
         return [node_of(number) for number in range(self._sites)]
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
-        """Give each message its id and execute them all; replies wait to be pulled."""
+        """Give each message its id and pass it on; returns the ids."""
         pushed = list(messages)
         for message in pushed:
             self._pushed += 1
             # Flower's own grids set the id here as well: Metadata has no public setter.
             message.metadata.__dict__["_message_id"] = f"m{self._pushed}"
-        for reply in self.execute(pushed):
-            self._replies[reply.metadata.reply_to_message_id] = reply
+        self.submit(pushed)
         return [message.metadata.message_id for message in pushed]
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
-        """Return the replies that are there, each once."""
-        return [self._replies.pop(name) for name in message_ids if name in self._replies]
+        """Return what is ready of the replies to these messages, each once."""
+        return list(self.ready(list(message_ids)))
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> list[Message]:
-        """Execute the messages and return their replies.
+        """Push the messages and pull until every reply is there, or ``timeout`` seconds passed.
 
-        Execution is not cut short by ``timeout``; replies that came later than it are dropped, as
-        a coordinator on a network would not have seen them.
+        A reply that is being made when the time is up is waited for.
         """
         started = time.monotonic()
-        replies = self.pull_messages(self.push_messages(messages))
-        late = timeout is not None and time.monotonic() - started > timeout
-        return [] if late else replies
+        waiting = dict.fromkeys(self.push_messages(messages))
+        replies: list[Message] = []
+        while waiting and (timeout is None or time.monotonic() - started <= timeout):
+            for reply in self.pull_messages(waiting):
+                del waiting[reply.metadata.reply_to_message_id]
+                replies.append(reply)
+        return replies

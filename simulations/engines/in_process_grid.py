@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
@@ -15,7 +15,11 @@ CLIENT_APP_RAISED = 8
 
 
 class InProcessGrid(DirectGrid):
-    """Runs a ClientApp for every site in turn, in the caller's thread."""
+    """Runs a ClientApp for every site in turn, in the caller's thread.
+
+    A message is executed when its reply is pulled, one at each pull: between two pulls no reply is
+    held, however many sites there are.
+    """
 
     def __init__(self, client_app: ClientApp, *, sites: int) -> None:
         super().__init__(sites=sites)
@@ -23,12 +27,19 @@ class InProcessGrid(DirectGrid):
         self._contexts: dict[int, Context] = {
             node_of(number): node_context(number, sites=sites) for number in range(sites)
         }
+        self._waiting: dict[str, Message] = {}
 
-    def execute(self, messages: Sequence[Message]) -> Iterable[Message]:
-        """Run the messages one after the other."""
-        for message in messages:
-            context = self._contexts[message.metadata.dst_node_id]
-            yield run_client_app(self._client_app, message, context)
+    def submit(self, messages: Sequence[Message]) -> None:
+        """Let the messages wait until somebody pulls."""
+        self._waiting |= {message.metadata.message_id: message for message in messages}
+
+    def ready(self, message_ids: Sequence[str]) -> list[Message]:
+        """Execute the first of these messages that still waits, and return its reply."""
+        for name in message_ids:
+            if (message := self._waiting.pop(name, None)) is not None:
+                context = self._contexts[message.metadata.dst_node_id]
+                return [run_client_app(self._client_app, message, context)]
+        return []
 
 
 def run_client_app(client_app: ClientApp, message: Message, context: Context) -> Message:

@@ -1,8 +1,9 @@
 """Runs a federation over a pool of Ray actors, on this machine or on a cluster.
 
-Each site lives in one actor for the whole run, so its vault, its ledger and its replay protection
-have one owner, as at a hospital. (Flower's own Ray backend gives any client to any actor, and runs
-at most ``min(32, cpus + 4)`` at once.)
+Each site lives in one actor for the whole run, so its vault, its ledger and its session keys have
+one owner, as at a hospital. (Flower's own Ray backend gives any client to any actor, and runs at
+most ``min(32, cpus + 4)`` at once.) An actor whose process or machine dies takes its sites with it
+to the end of the run: their ledgers are gone, and a new vault would answer what was answered.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ import logging
 import math
 import os
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from flwr.app import Message
+from flwr.app import Message, RecordDict
 from flwr.serverapp import ServerApp
 
 from fedward.client.courier.client_app import make_client_app
 from fedward.common.errors import FedwardError, InputError
-from fedward.simulations.engines.direct_grid import DirectGrid
+from fedward.simulations.drop_outs import SimulatedVault
 from fedward.simulations.engines.in_process_grid import run_client_app
 from fedward.simulations.engines.node_numbers import FIRST_NODE, node_context, site_number_of
+from fedward.simulations.engines.ray_grid import RayGrid
 from fedward.simulations.federation import SimulatedSite
 
 CONNECT_SECONDS = 5.0
@@ -37,7 +39,7 @@ class SiteActor:
         # Actors share the cores; more threads each would only contend.
         torch.set_num_threads(1)
         threadpool_limits(1)
-        self._vaults: dict[int, Any] = {}
+        self._vaults: dict[int, SimulatedVault] = {}
         self._client_app = make_client_app(
             lambda context: self._vaults[site_number_of(context)].answer
         )
@@ -48,37 +50,11 @@ class SiteActor:
         self._vaults = {number: site.vault() for number, site in sites.items()}
         self._sites = total
 
-    def execute(self, messages: Sequence[Message]) -> list[Message]:
-        """Run messages for this actor's sites."""
-        return [
-            run_client_app(
-                self._client_app,
-                message,
-                node_context(message.metadata.dst_node_id - FIRST_NODE, sites=self._sites),
-            )
-            for message in messages
-        ]
-
-
-class RayGrid(DirectGrid):
-    """A Grid whose nodes live in Ray actors; replies come back in the order actors finish."""
-
-    def __init__(self, actors: Sequence[Any], *, sites: int) -> None:
-        super().__init__(sites=sites)
-        self._actors = actors
-
-    def execute(self, messages: Sequence[Message]) -> Iterable[Message]:
-        """Give every actor its sites' messages at once and collect what is ready."""
-        import ray
-
-        batches: dict[int, list[Message]] = {}
-        for message in messages:
-            number = message.metadata.dst_node_id - FIRST_NODE
-            batches.setdefault(number % len(self._actors), []).append(message)
-        pending = [self._actors[index].execute.remote(batch) for index, batch in batches.items()]
-        while pending:
-            ready, pending = ray.wait(pending, num_returns=1)
-            yield from ray.get(ready[0])
+    def execute(self, message: Message, content: RecordDict) -> Message:
+        """Run a message, whose content came by itself, for one of this actor's sites."""
+        message.content = content
+        number = message.metadata.dst_node_id - FIRST_NODE
+        return run_client_app(self._client_app, message, node_context(number, sites=self._sites))
 
 
 class RayEngine:
@@ -120,13 +96,14 @@ class RayEngine:
         count = actors or max(1, int(cpus))
         # Actors that ask for more CPUs than there are would be waited for for ever.
         share = min(1.0, math.floor(1e4 * cpus / count) / 1e4)
-        actor = self._ray.remote(num_cpus=share)(SiteActor)
-        self._actors: list[Any] = [actor.remote() for _ in range(count)]
+        self._actor_class: Any = self._ray.remote(num_cpus=share)(SiteActor)
+        self._actors: list[Any] = [self._actor_class.remote() for _ in range(count)]
 
     def run(self, server_app: ServerApp, sites: Sequence[SimulatedSite]) -> None:
         """Deal the sites to the actors and run the app against them.
 
-        Raises what a site's vault or the app raises.
+        An actor that died in an earlier run is replaced. Raises what a site's vault or the app
+        raises.
         """
         shares: list[dict[int, SimulatedSite]] = [{} for _ in self._actors]
         for number, site in enumerate(sites):
@@ -136,7 +113,12 @@ class RayEngine:
             for actor, share in zip(self._actors, shares, strict=True)
         ]
         try:
-            self._ray.get(opened)
+            for index, share in enumerate(shares):
+                try:
+                    self._ray.get(opened[index])
+                except self._ray.exceptions.ActorDiedError:
+                    self._actors[index] = self._actor_class.remote()
+                    self._ray.get(self._actors[index].open.remote(share, len(sites)))
         except FedwardError as error:
             # Ray puts its traceback around the sentence.
             raise getattr(error, "cause", error) from None

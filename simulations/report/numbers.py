@@ -75,6 +75,35 @@ def seconds(value: float | None) -> str:
     return decimals(value, 2 if value < 10 else 1 if value < 100 else 0)
 
 
+def byte_count(value: float | None) -> str:
+    """A number of bytes in the largest decimal unit that leaves it at 1 or more."""
+    if value is None:
+        return UNDEFINED
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if value >= size:
+            return f"{value / size:.{1 if value < 100 * size else 0}f} {unit}"
+    return f"{value:.0f} B"
+
+
+def milliseconds(value: float | None) -> str:
+    """A short duration, given in seconds."""
+    if value is None:
+        return UNDEFINED
+    return f"{1e3 * value:.{2 if value < 0.01 else 1 if value < 0.1 else 0}f} ms"
+
+
+def mean_count(value: float) -> str:
+    """A mean of whole numbers: whole where it is, else with one decimal."""
+    return f"{value:,.0f}" if value == round(value) else f"{value:,.1f}"
+
+
+def between(low: float | None, high: float | None, digits: int = 3) -> str:
+    """An interval as "0.91 to 0.97"."""
+    if low is None or high is None:
+        return UNDEFINED
+    return f"{decimals(low, digits)} to {decimals(high, digits)}"
+
+
 def _rounded(value: float, digits: int, rounding: str) -> Decimal:
     # First to nine digits, lest binary noise such as 1.0000000000000002 round up to 1.01.
     exact = Decimal(value).quantize(Decimal(1).scaleb(-9), rounding=ROUND_HALF_EVEN)

@@ -8,18 +8,25 @@ from pathlib import Path
 from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from fedward.simulations.report import numbers
+from fedward.simulations.report import cells, numbers
 from fedward.simulations.report.arms import (
     STYLES,
     arm_name,
-    full_label,
     of_kind,
     one_per_kind,
 )
 from fedward.simulations.report.headline import chosen_arms, headline_of
 from fedward.simulations.report.meaning import FALSE_ALARMS, bound_of
+from fedward.simulations.report.measured import (
+    TITLES,
+    columns_of,
+    counted_rows,
+    measured_rows,
+    measured_seed,
+    named_groups,
+)
 from fedward.simulations.report.plots import (
     CURVE_NAMES,
     convergence,
@@ -35,7 +42,9 @@ from fedward.simulations.report.sites import (
     training_patients,
 )
 from fedward.simulations.report.svg import Panel
-from fedward.simulations.results import ArmResult, ExperimentResult, Interval
+from fedward.simulations.report.traffic import arms_with_traffic, detailed_arm, kind_rows
+from fedward.simulations.report.visibility import sights_of
+from fedward.simulations.results import ArmResult, ExperimentResult
 
 PAGE_NAME: Final = "report.html"
 JSON_NAME: Final = "results.json"
@@ -67,16 +76,20 @@ def render_page(result: ExperimentResult) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "number": _number,
-        "interval": _interval,
-        "epsilon": _epsilon,
+        "number": cells.number,
+        "interval": cells.interval,
+        "epsilon": cells.epsilon,
         "percent": numbers.percent,
         "percent_at_most": numbers.percent_at_most,
         "factor_at_most": numbers.factor_at_most,
         "one_in": numbers.one_in,
         "seconds": numbers.seconds,
+        "bytes": numbers.byte_count,
+        "milliseconds": numbers.milliseconds,
+        "count": numbers.mean_count,
+        "figure": cells.figure,
         "inline": _inline,
-        "label": _label,
+        "label": cells.label,
     }
     return environment.get_template("report.html").render(_context(result))
 
@@ -114,11 +127,30 @@ def _context(result: ExperimentResult) -> Mapping[str, Any]:
             for arm in one_per_kind(result.arms)
             if (drawn := reliability(arm, name=f"calibration-{arm.kind.replace('_', '-')}"))
         ],
+        **_of_the_coordinator(result),
         "training_patients": training_patients(result.sites),
         "held_out_patients": held_out_patients(result.sites),
         "spread_of": spread_of,
         "page_name": PAGE_NAME,
         "json_name": JSON_NAME,
+    }
+
+
+def _of_the_coordinator(result: ExperimentResult) -> Mapping[str, Any]:
+    """What it measured, what crossed to and from it, and what it saw."""
+    measured = measured_rows(result, "groups")
+    return {
+        "measured": measured,
+        "measured_by_site": measured_rows(result, "by_site"),
+        "measured_names": named_groups(measured),
+        "measured_seed": measured_seed(result),
+        "counted": counted_rows(result),
+        "columns_of": columns_of,
+        "titles": TITLES,
+        "traffic_arms": arms_with_traffic(result),
+        "detailed": detailed_arm(result),
+        "kind_rows": kind_rows,
+        "sights": sights_of(result),
     }
 
 
@@ -167,34 +199,6 @@ def _histograms(result: ExperimentResult) -> list[Panel]:
             label="share of positives",
         ),
     ]
-
-
-def _number(value: float | None, digits: int = 3) -> Markup:
-    return _marked(value, numbers.decimals(value, digits))
-
-
-def _epsilon(value: float | None) -> Markup:
-    return _marked(value, numbers.epsilon(value))
-
-
-def _interval(value: Interval | None, digits: int = 3) -> Markup:
-    mean = _number(None if value is None else value.mean, digits)
-    half = numbers.half_width(value)
-    if half is None:
-        return mean
-    return mean + Markup(' <span class="half">± {}</span>').format(numbers.decimals(half, digits))
-
-
-def _label(arm: ArmResult) -> str:
-    """The arm's label with its planned epsilon (not every table has a column for it), unbroken."""
-    return full_label(arm).replace("ε = ", "ε\u00a0=\u00a0")
-
-
-def _marked(value: float | None, text: str) -> Markup:
-    """The rounded text, with the full number for machines."""
-    if value is None:
-        return escape(text)
-    return Markup('<data value="{}">{}</data>').format(repr(value), text)
 
 
 def _inline(panel: Panel) -> Markup:

@@ -7,7 +7,17 @@ from rich.table import Table
 from rich.text import Text
 
 from fedward.simulations.report.arms import STYLES, full_label
-from fedward.simulations.report.numbers import UNDEFINED, epsilon, half_width, seconds
+from fedward.simulations.report.numbers import (
+    UNDEFINED,
+    between,
+    byte_count,
+    decimals,
+    epsilon,
+    half_width,
+    mean_count,
+    seconds,
+)
+from fedward.simulations.report.traffic import detailed_arm
 from fedward.simulations.results import ArmResult, ExperimentResult, Interval
 
 FULL_WIDTH = 96
@@ -40,6 +50,38 @@ def print_table(result: ExperimentResult, console: Console) -> None:
         table.add_row(*_cells(arm, full=full))
     console.print(table)
     console.print(Text(_caption(result), style="dim"))
+    for line in (_wire(result), _measured(result)):
+        if line:
+            console.print(Text(line, style="dim"))
+
+
+def _wire(result: ExperimentResult) -> str:
+    """What a hospital sends and receives, in the way of the headline."""
+    arm = detailed_arm(result)
+    if arm is None or arm.traffic is None:
+        return ""
+    wire = arm.traffic
+    lost = f", {mean_count(wire.lost)} of them lost" if wire.lost else ""
+    return (
+        f"{full_label(arm)}: a hospital sends {byte_count(wire.bytes_up)} and receives "
+        f"{byte_count(wire.bytes_down)} in a round; {mean_count(wire.attempts)} attempts{lost}, "
+        f"{mean_count(wire.exchanges)} exchanges."
+    )
+
+
+def _measured(result: ExperimentResult) -> str:
+    """The coordinator's own estimate of that way's model, over all hospitals."""
+    arm = detailed_arm(result)
+    groups = arm.charged_evaluation[0].groups if arm and arm.charged_evaluation else []
+    figures = next((group.figures for group in groups if group.name == "all"), {})
+    known = [
+        f"{title} {decimals(found.value, 2)} ({between(found.low, found.high, 2)})"
+        for name, title in (("accuracy", "accuracy"), ("auroc", "AUROC"))
+        if (found := figures.get(name)) is not None and found.value is not None
+    ]
+    if arm is None or not known:
+        return ""
+    return f"The coordinator itself measured, in seed {arm.seeds[0].seed}: {', '.join(known)}."
 
 
 def _cells(arm: ArmResult, *, full: bool) -> tuple[Text, ...]:

@@ -9,24 +9,35 @@ from typing import get_args
 from pydantic import BaseModel
 
 from fedward.common.protocol import envelope, frame
-from fedward.common.protocol.queries import ARRAYS_OF, PROTOCOL
+from fedward.common.protocol.fields import PROTOCOL
+from fedward.common.protocol.queries import ARRAYS_OF, OpenSessionQuery, SumQuery
 from fedward.common.protocol.releases import (
     ExecutedNoise,
-    Identified,
     Refusal,
     RefusalReason,
+    SessionOpened,
     SumRelease,
 )
+from fedward.common.secure_sum.roster import RosterSite, SignedRoster
+from fedward.common.secure_sum.session import SessionOffer
+from fedward.server.release_log import ReleaseRecord
 from fedward.simulations.results import (
     ArmKind,
     ArmResult,
     CalibrationBin,
+    ChargedBin,
+    ChargedEvaluation,
+    ChargedGroup,
     CrossCheck,
     ExperimentResult,
+    Figure,
     RoundPoint,
     SeedResult,
     SiteSummary,
+    SumTraffic,
+    Traffic,
 )
+from fedward.simulations.transcript import Direction, TranscriptArray, TranscriptLine
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
 PROTOCOL_PAGE = "query-protocol.md"
@@ -59,10 +70,11 @@ def test_answers_have_these_fields() -> None:
     shown = {next(iter(words(row[0]))): words(row[2]) for row in rows(PROTOCOL_PAGE, "Answers")[1:]}
     assert shown == {
         model.model_fields["kind"].default: set(model.model_fields) - everywhere
-        for model in (Identified, SumRelease, Refusal)
+        for model in (SessionOpened, SumRelease, Refusal)
     }
     text = (REFERENCE / PROTOCOL_PAGE).read_text("utf-8")
-    assert all(f"`{name}`" in text for name in ExecutedNoise.model_fields)
+    models = (ExecutedNoise, SessionOffer, SumQuery, OpenSessionQuery, SignedRoster, RosterSite)
+    assert all(f"`{name}`" in text for model in models for name in model.model_fields)
 
 
 def test_refusals_are_all_reasons() -> None:
@@ -88,9 +100,34 @@ def test_results_have_these_keys() -> None:
         "`sites`": SiteSummary,
         "`arms`": ArmResult,
         "`seeds`": SeedResult,
+        "`traffic`": Traffic,
+        "`charged_evaluation`": ChargedEvaluation,
+        "`releases.jsonl`": ReleaseRecord,
+        "`transcript.jsonl`": TranscriptLine,
     }
     for heading, model in sections.items():
         assert keys("run-folder.md", heading) - {"key"} == set(model.model_fields), heading
+
+
+def meanings(heading: str) -> dict[str, str]:
+    """What each key of a table of the run folder's page says."""
+    return {word: row[1] for row in rows("run-folder.md", heading) for word in words(row[0])}
+
+
+def test_parts_of_traffic_and_of_what_was_measured_are_named() -> None:
+    assert words(meanings("`traffic`")["by_kind"]) == set(SumTraffic.model_fields)
+    group = words(meanings("`charged_evaluation`")["groups"])
+    assert group == set(ChargedGroup.model_fields) | set(ChargedBin.model_fields)
+    text = (REFERENCE / "run-folder.md").read_text("utf-8")
+    assert all(f"`{name}`" in text for name in Figure.model_fields)
+
+
+def test_parts_of_a_log_and_of_a_transcript_are_named() -> None:
+    log, transcript = meanings("`releases.jsonl`"), meanings("`transcript.jsonl`")
+    assert words(log["kind"]) == set(get_args(ReleaseRecord.model_fields["kind"].annotation))
+    assert words(log["executed"]) == set(ExecutedNoise.model_fields)
+    assert words(transcript["direction"]) == set(get_args(Direction))
+    assert words(transcript["arrays"]) == set(TranscriptArray.model_fields)
 
 
 def test_kinds_and_parts_of_an_arm_are_named() -> None:

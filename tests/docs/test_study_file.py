@@ -21,6 +21,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 STUDY_FILE = DOCS / "reference" / "study-file.md"
 SITES_FILE = DOCS / "reference" / "sites-file.md"
 NAME = "^[a-z][a-z0-9_]{0,63}$"
+SITE = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 
 SECTIONS: list[tuple[Path, str, type[BaseModel]]] = [
     (STUDY_FILE, "`[about]`", definition.About),
@@ -29,6 +30,7 @@ SECTIONS: list[tuple[Path, str, type[BaseModel]]] = [
     (STUDY_FILE, "`[target]`", definition.Target),
     (STUDY_FILE, "`[cohort]`", definition.Cohort),
     (STUDY_FILE, "`[scaling]`", definition.Scaling),
+    (STUDY_FILE, "`[statistics]`", definition.Statistics),
     (STUDY_FILE, "`[model]`", definition.Model),
     (STUDY_FILE, "`[training]`, distributed", definition.DistributedTraining),
     (STUDY_FILE, "`[training]`, local", definition.LocalTraining),
@@ -58,6 +60,8 @@ def value_of(schema: dict[str, Any]) -> str:
         values = schema.get("enum", [schema.get("const")])
         return " or ".join(f"`{json.dumps(value)}`" for value in values)
     kind = schema["type"]
+    if schema.get("patternProperties", {}).get(NAME, {}).get("items", {}).get("pattern") == SITE:
+        return "table of lists of sites"
     if kind == "array" and schema.get("items", {}).get("type") == "integer":
         return f"{value_of(schema | {'items': {}}).replace('texts', 'whole numbers')}, each " + (
             value_of(schema["items"]).removeprefix("whole number, ")
@@ -67,6 +71,7 @@ def value_of(schema: dict[str, Any]) -> str:
     if kind == "array" and "prefixItems" in schema:
         return "two numbers"
     plain = {
+        "boolean": "`true` or `false`",
         "string": "text",
         "integer": "whole number",
         "number": "number",
@@ -118,6 +123,12 @@ def test_a_section_lists_its_keys(page: Path, heading: str, model: type[BaseMode
 def test_every_table_of_the_study_has_a_section() -> None:
     headings = re.findall(r"^## `\[+(\w+)\]+`", STUDY_FILE.read_text("utf-8"), re.MULTILINE)
     assert set(headings) == set(Study.model_fields)
+
+
+def test_the_pages_patterns_are_the_codes() -> None:
+    text = STUDY_FILE.read_text("utf-8")
+    assert f"`{NAME}`" in text
+    assert f"`{SITE}`" in text
 
 
 def test_every_registered_model_is_named() -> None:

@@ -6,23 +6,25 @@ from typing import Any
 import pytest
 
 from fedward.common.study.definition import Study
-from fedward.server.coordinator import CompletedRun, RunOptions
+from fedward.server.coordinator import CompletedRun
+from fedward.server.errors import CoordinationError
+from fedward.server.run_options import RunOptions
 from fedward.server.server_app import make_server_app
-from fedward.server.sum_rounds import CoordinationError
 from fedward.simulations.federation import SimulatedSite
 
 MakeGrid = Callable[..., Any]
+MakeOptions = Callable[..., RunOptions]
 MakeSites = Callable[..., list[SimulatedSite]]
 
 
 def test_it_runs_the_study_and_hands_over_the_model(
-    study: Study, make_grid: MakeGrid, make_sites: MakeSites
+    study: Study, make_grid: MakeGrid, make_sites: MakeSites, make_options: MakeOptions
 ) -> None:
     completed: list[CompletedRun] = []
     rounds: list[int] = []
     app = make_server_app(
         study,
-        options=RunOptions(run_id="run", expected_sites=3),
+        options=make_options(study=study),
         on_completed=completed.append,
         on_round=lambda state: rounds.append(state.round),
     )
@@ -32,13 +34,11 @@ def test_it_runs_the_study_and_hands_over_the_model(
     assert rounds == list(range(study.training.rounds + 1))
 
 
-def test_a_run_that_fails_is_not_completed(study: Study, make_grid: MakeGrid) -> None:
+def test_a_run_that_fails_is_not_completed(
+    study: Study, make_grid: MakeGrid, make_options: MakeOptions
+) -> None:
     completed: list[CompletedRun] = []
-    app = make_server_app(
-        study,
-        options=RunOptions(run_id="run", expected_sites=3, timeout=0.01),
-        on_completed=completed.append,
-    )
+    app = make_server_app(study, options=make_options(timeout=0.01), on_completed=completed.append)
 
     with pytest.raises(CoordinationError, match="0 of 3 sites"):
         make_grid([]).serve(app)

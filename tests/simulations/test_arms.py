@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fedward.common.privacy.plan import plan_for
 from fedward.common.study.definition import DistributedTraining, LocalTraining, Study
-from fedward.simulations.arms import Arm, arms_of, changed, local_counterpart
+from fedward.simulations.arms import Arm, arms_of, changed, full_name, local_counterpart
 
 MakeStudy = Callable[..., Study]
 EPSILONS = (0.5, 1.0, 8.0)
@@ -65,7 +65,9 @@ def test_each_private_arm_is_a_valid_study_of_its_own(
     for arm in arms:
         assert Study.model_validate(arm.study.model_dump()) == arm.study
         # What an arm may differ in; everything else is the same study.
-        differing = {"training", "privacy"}
+        differing = {"training", "privacy"} | (
+            {"evaluation"} if arm.kind == "pooled_private" else set()
+        )
         for table in set(Study.model_fields) - differing:
             assert getattr(arm.study, table) == getattr(base, table)
         for field in ("delta", "clip"):
@@ -77,6 +79,23 @@ def test_each_private_arm_is_a_valid_study_of_its_own(
             assert isinstance(arm.study.training, DistributedTraining)
     digests = [arm.study.digest for arm in arms]
     assert len(set(digests)) == len(digests)
+
+
+def test_only_federations_release_figures_of_held_out_patients(make_study: MakeStudy) -> None:
+    study = make_study(
+        evaluation={"groups": {"east": ["a", "b"]}, "per_site": True, "calibration_bins": 7}
+    )
+    for arm in arms_of(study, epsilons=(1.0,)):
+        evaluation = arm.study.evaluation
+        assert evaluation.release == evaluation.per_site == (arm.grouping == "federated")
+        assert bool(evaluation.groups) == (arm.grouping == "federated")
+        assert evaluation.calibration_bins == 7
+
+
+def test_an_arm_is_named_with_its_epsilon(study: Study) -> None:
+    arms = arms_of(study, epsilons=(0.5,))
+    assert full_name(arms[0]) == "each hospital alone, not private"
+    assert full_name(arms[-1]) == "federated, distributed DP, ε = 0.5"
 
 
 def test_a_private_arm_meets_its_epsilon(study: Study) -> None:

@@ -13,7 +13,12 @@ from fedward.common.errors import PrivacyRefusal
 from fedward.common.study.definition import Study
 from fedward.simulations.arms import Arm
 from fedward.simulations.engines.in_process_engine import InProcessEngine
-from fedward.simulations.experiment import checked_arms, data_digest, run_experiment
+from fedward.simulations.experiment import (
+    checked_arms,
+    data_digest,
+    recorded_arm,
+    run_experiment,
+)
 from fedward.simulations.hospitals.hospital import Hospital, Hospitals
 from fedward.simulations.results import ExperimentResult
 from fedward.simulations.run_folder import ExperimentSettings, RunFolder
@@ -23,8 +28,8 @@ MakeStudy = Callable[..., Study]
 MakeHospitals = Callable[..., Hospitals]
 
 
-def settings_of(study: Study, hospitals: Hospitals) -> ExperimentSettings:
-    return ExperimentSettings(
+def settings_of(study: Study, hospitals: Hospitals, **changes: Any) -> ExperimentSettings:
+    settings = ExperimentSettings(
         study=study,
         study_source="small.toml",
         data_folder=None,
@@ -36,6 +41,7 @@ def settings_of(study: Study, hospitals: Hospitals) -> ExperimentSettings:
         command="fedward simulate",
         started="2026-01-01T00:00:00+00:00",
     )
+    return settings.model_copy(update=changes)
 
 
 def run(
@@ -44,9 +50,10 @@ def run(
     folder: RunFolder,
     arms: tuple[Arm, ...],
     on_progress: Callable[[Progress], None] = lambda _: None,
+    **changes: Any,
 ) -> ExperimentResult:
     return run_experiment(
-        settings_of(study, hospitals),
+        settings_of(study, hospitals, **changes),
         hospitals,
         arms,
         engine=InProcessEngine(),
@@ -57,9 +64,10 @@ def run(
 
 
 def comparable(result: ExperimentResult) -> dict[str, Any]:
-    """All of a result but how long it took."""
+    """All of a result but how long it took, and in how many sessions."""
     document = result.model_dump(exclude={"seconds"})
     for arm in document["arms"]:
+        del arm["traffic"]
         del arm["summary"]["seconds"]
         for seed in arm["seeds"]:
             del seed["seconds"]
@@ -94,6 +102,11 @@ def test_an_experiment_says_all_that_a_report_shows(
     assert result.study_digest == study.digest
     assert result.insecure_noise_seed == 4
     assert result.notes == ["A note."]
+    assert (result.masked, result.drop_out) == (True, 0.0)
+    for arm, found in zip(arms, result.arms, strict=True):
+        federated = arm.grouping == "federated"
+        assert (found.traffic is not None) == federated
+        assert [one.seed for one in found.charged_evaluation] == ([0, 1] if federated else [])
     assert {"python", "fedward", "flwr", "torch"} <= set(result.versions)
     assert ExperimentResult.model_validate_json(result.model_dump_json()) == result
 
@@ -185,3 +198,64 @@ def test_the_digest_of_the_data_sees_every_change(make_hospitals: MakeHospitals)
     assert len({data_digest(one) for one in changes}) == len(changes)
     assert data_digest(make_hospitals()) == data_digest(hospitals)
     assert data_digest(replace(hospitals, description="Other words.")) == data_digest(hospitals)
+
+
+def some_arms(study: Study, *kinds: str) -> tuple[Arm, ...]:
+    return tuple(arm for arm in checked_arms(study, epsilons=(3.0,), sites=3) if arm.kind in kinds)
+
+
+def test_without_masks_the_result_says_so(
+    study: Study, make_hospitals: MakeHospitals, tmp_path: Path
+) -> None:
+    arms = some_arms(study, "pooled", "federated_distributed")
+    result = run(study, make_hospitals(), RunFolder(tmp_path), arms, masked=False)
+
+    assert result.masked is False
+
+
+def test_a_seed_that_comes_to_no_end_is_a_note_where_hospitals_are_made_to_fail(
+    study: Study, make_hospitals: MakeHospitals, tmp_path: Path
+) -> None:
+    hospitals = make_hospitals()
+    arms = some_arms(study, "pooled", "federated_distributed")
+    seeds = tuple(range(6))
+    result = run(
+        study, hospitals, RunFolder(tmp_path), arms, seeds=seeds, drop_out=0.25, masked=False
+    )
+    pooled, federated = result.arms
+
+    assert len(pooled.seeds) == 6
+    ended = [note for note in result.notes if "There is no model" in note]
+    assert all("sites are left" in note or "budget pays for no other" in note for note in ended)
+    # Each is either there or told to be missing; with these failures there are both.
+    assert 0 < len(federated.seeds) < 6
+    missing = set(seeds) - {seed.seed for seed in federated.seeds}
+    assert {seed for seed in seeds for note in ended if f"{seed}" in note.split(":")[0]} >= missing
+    assert result.drop_out == 0.25
+    assert all("federated, distributed DP, ε = 3, seed" in note for note in result.notes[1:])
+
+
+def test_an_arm_of_which_nothing_is_left_is_left_out(
+    study: Study, make_hospitals: MakeHospitals, tmp_path: Path
+) -> None:
+    arms = some_arms(study, "pooled", "federated_distributed")
+    result = run(
+        study, make_hospitals(), RunFolder(tmp_path), arms, seeds=(0,), drop_out=0.49, masked=False
+    )
+
+    assert [arm.kind for arm in result.arms] == ["pooled"]
+    assert "There is no model" in result.notes[-1]
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_a_transcript_is_of_the_study_as_its_hospitals_run_it(
+    study: Study, local_study: Study, local: bool
+) -> None:
+    chosen = local_study if local else study
+    arms = checked_arms(chosen, epsilons=(1.0, 3.0), sites=3)
+    arm = recorded_arm(arms, chosen)
+
+    assert (arm.kind, arm.target_epsilon) == (
+        "federated_local" if local else "federated_distributed",
+        3.0,
+    )

@@ -47,6 +47,8 @@ def test_nothing_asked_for_is_the_shipped_study_over_four_hospitals() -> None:
     assert prepared.settings.seeds == (0, 1, 2, 3, 4)
     assert prepared.settings.started == "2026-01-02T03:04:05+00:00"
     assert prepared.settings.notes == ()
+    assert (prepared.settings.masked, prepared.settings.drop_out) == (True, 0.0)
+    assert prepared.settings.transcript is False
 
 
 def test_a_run_prepared_again_has_the_same_hospitals_and_arms(
@@ -100,4 +102,28 @@ def test_a_delta_that_the_true_size_does_not_bear_is_refused(folder_study: Folde
     )
 
     with pytest.raises(InputError, match=r"privacy\.delta is 0\.004, which is not below 1/n"):
+        prepare(request_of(study=str(inputs.study), data=inputs.data, epsilons=(3.0,)))
+
+
+def test_how_the_hospitals_are_run_is_kept(folder_study: FolderStudy) -> None:
+    inputs = folder_study()
+    request = request_of(
+        study=str(inputs.study),
+        data=inputs.data,
+        epsilons=(3.0,),
+        drop_out=0.1,
+        no_masks=True,
+        transcript=True,
+    )
+    settings = prepare(request).settings
+
+    assert (settings.masked, settings.drop_out, settings.transcript) == (False, 0.1, True)
+
+
+def test_groups_of_hospitals_that_are_not_there_are_refused(folder_study: FolderStudy) -> None:
+    inputs = folder_study()
+    with inputs.study.open("a") as file:
+        file.write('[evaluation.groups]\neast = ["North", "nowhere"]\n')
+
+    with pytest.raises(InputError, match="'nowhere', which is not in the roster"):
         prepare(request_of(study=str(inputs.study), data=inputs.data, epsilons=(3.0,)))

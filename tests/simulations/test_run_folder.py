@@ -129,7 +129,7 @@ def test_there_is_nothing_to_resume_where_no_run_is(tmp_path: Path) -> None:
     [
         lambda _: b"",
         lambda text: text[: len(text) // 2],
-        lambda text: text.replace(b"fedward-run-1", b"fedward-run-9"),
+        lambda text: text.replace(b"fedward-run-2", b"fedward-run-9"),
         lambda text: text.replace(b'"seeds"', b'"sedes"'),
         lambda text: text.replace(b'"epsilon"', b'"epsilom"'),
         lambda text: text.replace(b"A small study", b"A \xff study"),

@@ -11,12 +11,14 @@ import pytest
 from fedward.common.privacy.accounting import epsilon_of
 from fedward.common.study.definition import Study
 from fedward.simulations.arms import Arm, arms_of
+from fedward.simulations.conditions import Conditions
 from fedward.simulations.engines.in_process_engine import InProcessEngine
 from fedward.simulations.federation import executed_events
 from fedward.simulations.hospitals.hospital import Hospitals
 from fedward.simulations.run_folder import FinishedSeed, RunFolder
 from fedward.simulations.seed_run import Progress, run_seed
 from fedward.simulations.trainings import SplitHospitals, plan_of
+from fedward.simulations.transcript import TRANSCRIPT_NAME, read_transcript
 
 MakeStudy = Callable[..., Study]
 MakeHospitals = Callable[..., Hospitals]
@@ -27,7 +29,14 @@ def arm_of(study: Study, kind: str, *, epsilon: float = 3.0) -> Arm:
 
 
 def run(
-    arm: Arm, split: SplitHospitals, folder: Path, *, seed: int = 0, noise_seed: int | None = 1
+    arm: Arm,
+    split: SplitHospitals,
+    folder: Path,
+    *,
+    seed: int = 0,
+    noise_seed: int | None = 1,
+    recorded: bool = False,
+    **conditions: Any,
 ) -> tuple[FinishedSeed, list[Progress]]:
     steps: list[Progress] = []
     done = run_seed(
@@ -36,8 +45,9 @@ def run(
         seed=seed,
         engine=InProcessEngine(),
         folder=RunFolder(folder),
-        insecure_noise_seed=noise_seed,
+        conditions=Conditions(insecure_noise_seed=noise_seed, **conditions),
         on_progress=steps.append,
+        recorded=recorded,
     )
     return done, steps
 
@@ -48,8 +58,8 @@ def split(study: Study, make_hospitals: MakeHospitals) -> SplitHospitals:
 
 
 def comparable(done: FinishedSeed) -> dict[str, Any]:
-    """All of a seed but the time that it took."""
-    document = done.model_dump()
+    """All of a seed but the time that it took, and the sessions if it was continued."""
+    document = done.model_dump(exclude={"traffic"})
     del document["result"]["seconds"]
     return document
 
@@ -72,6 +82,11 @@ def test_every_arm_is_trained_judged_and_accounted(
     assert len(done.probability) == len(done.target)
     assert [point.round for point in done.rounds] == list(range(1, rounds + 1))
     assert steps[-1].round == rounds
+    federated = arm.grouping == "federated"
+    assert (done.traffic is not None) == (done.charged is not None) == federated
+    # Whoever trains alone has nobody to mask with.
+    assert done.masked == federated
+    assert done.notes == []
     if arm.protected:
         assert done.epsilon is not None
         assert 0.95 * 3 < done.epsilon <= 3
@@ -108,10 +123,17 @@ def test_epsilon_is_accounted_from_what_was_executed(
     plan = plan_of(arm, sites=3)
 
     assert kept is not None
-    for site in split.training:
-        whole, alone = executed_events(kept[1], site=site)
-        assert done.epsilon == epsilon_of(whole, delta=plan.accounting_delta)
-        assert done.epsilon_alone == epsilon_of(alone, delta=plan.accounting_delta)
+    whole, alone = zip(
+        *(
+            executed_events(kept[1], site=site, part=part)
+            for site in split.training
+            for part in ("training", "held_out")
+        ),
+        strict=True,
+    )
+    delta = plan.accounting_delta
+    assert done.epsilon == max(epsilon_of(events, delta=delta) for events in whole)
+    assert done.epsilon_alone == max(epsilon_of(events, delta=delta) for events in alone)
 
 
 def test_a_hospital_alone_is_judged_by_its_own_model(
@@ -184,7 +206,8 @@ def test_arms_at_two_epsilons_do_not_share_noise(
         assert kept[0].run_id.split("/")[1] == arm.key
         released |= {record.release_digest for record in kept[1]}
 
-    assert len(released) == 2 * 3 * 5
+    # Moments, four rounds and the evaluation.
+    assert len(released) == 2 * 3 * 6
 
 
 class Killed(BaseException):
@@ -213,7 +236,7 @@ def test_a_seed_killed_at_any_round_and_continued_is_the_same(
                 seed=0,
                 engine=InProcessEngine(),
                 folder=RunFolder(folder),
-                insecure_noise_seed=1,
+                conditions=Conditions(insecure_noise_seed=1),
                 on_progress=die,
             )
         continued, _ = run(arm, split, folder)
@@ -240,3 +263,75 @@ def test_hospitals_alone_keep_no_common_model(
     run(arm_of(study, "alone"), split, tmp_path)
 
     assert not (tmp_path / "models").exists()
+
+
+def test_what_crossed_and_what_was_measured_is_told(
+    make_study: MakeStudy, split: SplitHospitals, tmp_path: Path
+) -> None:
+    study = make_study(
+        statistics={"budget_share": 0.1},
+        evaluation={"per_site": True},
+        training={"method": "distributed", "rounds": 4, "learning_rate": 1.0},
+    )
+    done, _ = run(arm_of(study, "federated_distributed"), split, tmp_path)
+
+    assert done.traffic is not None
+    kinds = {one.kind: one.sums for one in done.traffic.by_kind}
+    assert kinds == {
+        "moments": 1, "training": 4, "evaluation": 1, "site_evaluation": 1, "counts": 1,
+    }  # fmt: skip
+    assert (done.traffic.sites, done.traffic.sessions, done.traffic.lost) == (3, 1, 0)
+    assert done.traffic.exchanges == 1 + sum(kinds.values())
+    # Four ring elements, a signature and a header.
+    assert 4 * 8 + 64 < done.traffic.bytes_up < 2000
+    assert done.traffic.seconds_in_masks is not None
+    assert done.charged is not None
+    (group,) = done.charged.groups
+    assert (group.name, group.sites) == ("all", ["north", "south", "west"])
+    assert [one.name for one in done.charged.by_site] == ["north", "south", "west"]
+    assert group.figures["accuracy"].full_view == pytest.approx(done.result.overall.accuracy)
+    for one in done.charged.by_site:
+        exact = done.result.by_site[one.name]
+        assert one.figures["patients"].full_view == exact.patients
+        assert one.figures["brier"].full_view == pytest.approx(exact.brier)
+    patients = sum(cohort.patient_count for cohort in split.training.values())
+    assert sum(one.full_view or 0 for one in done.charged.counts.values()) == patients
+
+
+def test_without_masks_the_model_is_the_same_and_said_to_be_bare(
+    study: Study, split: SplitHospitals, tmp_path: Path
+) -> None:
+    arm = arm_of(study, "federated_distributed")
+    masked, _ = run(arm, split, tmp_path / "masked")
+    bare, _ = run(arm, split, tmp_path / "bare", masked=False)
+
+    assert (masked.masked, bare.masked) == (True, False)
+    assert comparable(masked) | {"masked": False} == comparable(bare)
+
+
+def test_lost_attempts_cost_rounds_and_are_told(
+    study: Study, split: SplitHospitals, tmp_path: Path
+) -> None:
+    arm = arm_of(study, "federated_distributed")
+    done, steps = run(arm, split, tmp_path, drop_out=0.1, seed=12)
+
+    assert done.traffic is not None
+    assert done.traffic.lost > 0
+    # Nothing was paid for in advance, so what was lost is missing at the end.
+    assert done.rounds[-1].round == steps[-1].round < arm.study.training.rounds
+    assert any("lost attempts used up" in note for note in done.notes)
+    assert done.epsilon is not None
+    assert 0.95 * 3 < done.epsilon <= 3
+
+
+def test_a_recorded_seed_leaves_a_transcript(
+    study: Study, split: SplitHospitals, tmp_path: Path
+) -> None:
+    arm = arm_of(study, "federated_distributed")
+    run(arm, split, tmp_path / "recorded", recorded=True)
+    run(arm, split, tmp_path / "plain")
+
+    lines = read_transcript(tmp_path / "recorded" / TRANSCRIPT_NAME)
+    # A session, the moments, four rounds and the evaluation, both ways at three sites.
+    assert len(lines) == 2 * 3 * 7
+    assert not (tmp_path / "plain" / TRANSCRIPT_NAME).exists()

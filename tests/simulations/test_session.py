@@ -18,6 +18,7 @@ from fedward.simulations.request import SimulationRequest
 from fedward.simulations.results import ExperimentResult
 from fedward.simulations.run_folder import RunFolder
 from fedward.simulations.session import simulate_study
+from fedward.simulations.transcript import read_transcript
 
 FolderStudy = Callable[..., Any]
 
@@ -128,6 +129,7 @@ REFUSED: dict[str, tuple[dict[str, Any], type[FedwardError], str]] = {
         InputError,
         "--ray-address: auto does not go with --engine in-process; add --engine ray",
     ),
+    "a drop-out above one half": ({"drop_out": 0.7}, InputError, "--drop-out: 0.7"),
     "a noise seed below zero": (
         {"insecure_noise_seed": -1},
         InputError,
@@ -341,6 +343,9 @@ def test_a_run_goes_on_with_the_study_it_began_with(
         ("--runs", {"runs": Path("runs")}),
         ("--name", {"name": "two"}),
         ("--insecure-noise-seed", {"insecure_noise_seed": 0}),
+        ("--drop-out", {"drop_out": 0.1}),
+        ("--no-masks", {"no_masks": True}),
+        ("--transcript", {"transcript": True}),
     ],
 )
 def test_a_continued_run_keeps_its_own_settings(
@@ -354,6 +359,54 @@ def test_a_continued_run_keeps_its_own_settings(
 
     with pytest.raises(InputError, match=f"--resume: {option} was given"):
         simulated(resume=runs / "one", **change)
+
+
+@pytest.mark.usefixtures("real_report")
+def test_a_run_is_masked_unless_it_is_told_otherwise(
+    folder_study: FolderStudy, tmp_path: Path
+) -> None:
+    inputs, runs = folder_study(), tmp_path / "runs"
+    masked, said = simulated(**small(inputs, runs))
+    bare, said_bare = simulated(**small(inputs, runs, name="bare", no_masks=True))
+
+    assert (masked.masked, bare.masked) == (True, False)
+    assert "not masked" not in said
+    assert "The releases were not masked" in " ".join(said_bare.split())
+    for name, found in (("one", False), ("bare", True)):
+        assert ("not masked" in (runs / name / "report.html").read_text()) is found
+    # The models are the same to the last byte: masks cancel.
+    assert digests(masked) == digests(bare)
+
+
+def test_hospitals_fail_where_they_are_told_to(folder_study: FolderStudy, tmp_path: Path) -> None:
+    inputs, runs = folder_study(), tmp_path / "runs"
+    for name in ("west", "east"):
+        (inputs.data / f"{name}.csv").write_bytes((inputs.data / "south.csv").read_bytes())
+    calm, _ = simulated(**small(inputs, runs))
+    stormy, _ = simulated(**small(inputs, runs, name="stormy", drop_out=0.1))
+
+    def lost(result: ExperimentResult) -> float:
+        return sum(arm.traffic.lost for arm in result.arms if arm.traffic)
+
+    assert (calm.drop_out, lost(calm)) == (0.0, 0)
+    assert stormy.drop_out == 0.1
+    assert lost(stormy) > 0
+
+
+def test_a_transcript_is_written_beside_the_report_and_told(
+    folder_study: FolderStudy, tmp_path: Path
+) -> None:
+    inputs, runs = folder_study(), tmp_path / "runs"
+    plain, _ = simulated(**small(inputs, runs))
+    recorded, _ = simulated(**small(inputs, runs, name="recorded", transcript=True))
+
+    path = runs / "recorded" / "transcript.jsonl"
+    assert not (runs / "one" / "transcript.jsonl").exists()
+    runs_told = {line.fields["run_id"] for line in read_transcript(path) if "run_id" in line.fields}
+    assert runs_told == {"small/federated-distributed-epsilon-3/0/all"}
+    (note,) = [note for note in recorded.notes if "transcript.jsonl" in note]
+    assert "federated, distributed DP, ε = 3, seed 0" in note
+    assert not any("transcript" in note for note in plain.notes)
 
 
 def test_there_is_nothing_to_continue_in_any_other_folder(tmp_path: Path) -> None:

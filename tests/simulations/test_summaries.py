@@ -130,10 +130,26 @@ def test_rounds_are_means_and_epsilon_is_the_worst() -> None:
     assert (second.accuracy, second.epsilon, second.auroc) == (pytest.approx(0.8), 0.4, 0.8)
 
 
-def test_rounds_that_do_not_match_are_refused() -> None:
-    with pytest.raises(ValueError, match="same rounds"):
-        mean_rounds([[point(1, 0.5, None, None)], [point(2, 0.5, None, None)]])
+def test_a_seed_that_ended_early_counts_as_far_as_it_came() -> None:
+    first, second = mean_rounds(
+        [
+            [point(1, 0.5, 0.1, None)],
+            [point(1, 0.7, 0.3, None), point(2, 0.9, 0.4, None)],
+        ]
+    )
+    assert (first.round, first.accuracy) == (1, pytest.approx(0.6))
+    assert (second.round, second.accuracy, second.epsilon) == (2, 0.9, 0.4)
+
+
+def test_rounds_that_are_missing_are_refused() -> None:
+    for run in (
+        [point(1, 0.5, None, None), point(3, 0.5, None, None)],
+        [point(2, 0.5, None, None)],
+    ):
+        with pytest.raises(ValueError, match="every round"):
+            mean_rounds([[point(1, 0.5, None, None)], run])
     assert mean_rounds([]) == []
+    assert mean_rounds([[], []]) == []
 
 
 def test_an_arm_is_built_from_its_seeds() -> None:

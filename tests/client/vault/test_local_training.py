@@ -148,7 +148,7 @@ def test_the_noise_of_a_step_is_what_the_plan_promises(make_study: MakeStudy) ->
             "learning_rate": 1.0,
         },
     )  # fmt: skip
-    rules = PlannedProtection().rules(study, "training", sites=3)
+    rules = PlannedProtection().rules(study, "training", sites=3, colluding=0)
     features = np.random.default_rng(0).uniform(-1, 1, (25, columns))
     # Seen twice with opposite outcomes, patients have zero gradients at zero weights.
     cohort = Cohort.from_rows(

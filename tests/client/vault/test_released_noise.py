@@ -14,6 +14,7 @@ from fedward.client.cohort import Cohort
 from fedward.client.vault.vault import Vault
 from fedward.common.protocol.queries import AnySumQuery, encode_query
 from fedward.common.protocol.releases import Answer, SumRelease, decode_answer
+from fedward.common.protocol.sealed import open_sealed
 from fedward.common.secure_sum.ring import decode_units
 from fedward.common.study.definition import Study
 
@@ -76,7 +77,7 @@ def test_the_noise_of_a_site_is_what_its_releases_promise(
 ) -> None:
     shares = {}
     for sites in (2, 10):
-        vault = make_vault(long_study, cohort=undecided())
+        vault = make_vault(long_study, cohort=undecided(), masked=False)
         noise, shares[sites] = releases_of(vault, long_study, make_query, ask, sites=sites)
         sigma = shares[sites] * long_study.privacy.clip
 
@@ -89,20 +90,26 @@ def test_the_noise_of_a_site_is_what_its_releases_promise(
     assert shares[2] / shares[10] == pytest.approx(3, rel=1e-3)
 
 
-def test_the_noise_of_the_moments_is_what_the_release_promises(
-    make_study: MakeStudy, make_vault: MakeVault, make_query: MakeQuery, ask: Ask
+@pytest.mark.parametrize("kind", ["moments", "evaluation", "site_evaluation"])
+def test_the_noise_of_a_single_sum_is_what_the_release_promises(
+    make_study: MakeStudy, make_vault: MakeVault, make_query: MakeQuery, ask: Ask, kind: str
 ) -> None:
-    study = make_study(columns=COLUMNS)
+    study = make_study(columns=COLUMNS, evaluation={"per_site": True})
     sums: list[NDArray[np.float64]] = []
-    share = 0.0
+    share = whole = 0.0
     for _ in range(150):
-        release, total = ask(
-            make_vault(study, cohort=undecided()), study, make_query(study, "moments")
+        vault = make_vault(
+            study,
+            cohort=undecided(),
+            held_out=undecided(),
+            masked=False,
+            policy={"allow_site_evaluation": True},
         )
+        release, total = ask(vault, study, make_query(study, kind))
         assert isinstance(release, SumRelease)
         assert release.executed is not None
         assert total is not None
-        share = release.executed.share_multiplier
+        share, whole = release.executed.share_multiplier, release.executed.noise_multiplier
         sums.append(decode_units(total, scale_bits=release.scale_bits))
     # The same patients in every release: what differs between them is noise.
     residuals = np.array(sums) - np.mean(sums, axis=0)
@@ -111,6 +118,8 @@ def test_the_noise_of_the_moments_is_what_the_release_promises(
 
     assert 2 * min(stats.chi2.cdf(statistic, freedom), stats.chi2.sf(statistic, freedom)) > 1e-7
     assert stats.chi2.cdf(statistic * 0.81, freedom) < 1e-12
+    # Of three sites, one may cheat; nobody helps a site with what is read by itself.
+    assert share == pytest.approx(whole if kind == "site_evaluation" else whole / math.sqrt(2))
 
 
 def test_no_noise_is_shared_between_vaults_or_rounds(
@@ -118,7 +127,9 @@ def test_no_noise_is_shared_between_vaults_or_rounds(
 ) -> None:
     # Set up alike to the last detail, as two copies of one machine image would be.
     first, second = (
-        releases_of(make_vault(long_study, cohort=undecided()), long_study, make_query, ask)[0]
+        releases_of(
+            make_vault(long_study, cohort=undecided(), masked=False), long_study, make_query, ask
+        )[0]
         for _ in range(2)
     )
 
@@ -142,7 +153,8 @@ def test_an_insecure_seed_gives_the_same_bytes_to_the_same_site_alone(
     frame = encode_query(make_query(chosen, kind), {} if kind == "moments" else arrays)
 
     def total_of(**changes: object) -> bytes:
-        _, total = decode_answer(make_vault(chosen, **changes).answer(frame))
+        sealed = make_vault(chosen, masked=False, **changes).answer(frame)
+        _, total = decode_answer(open_sealed(sealed).frame)
         assert total is not None
         return total.tobytes()
 
@@ -161,7 +173,9 @@ def test_an_insecure_seed_gives_the_same_bytes_to_the_same_site_alone(
 def test_an_insecure_seed_gives_every_place_its_own_noise(
     long_study: Study, make_vault: MakeVault, make_query: MakeQuery, ask: Ask
 ) -> None:
-    vault = make_vault(long_study, cohort=undecided(), noise_seed=7)
+    vault = make_vault(
+        long_study, cohort=undecided(), noise_seed=7, masked=False, runs=("run", "other")
+    )
     totals = []
     for place in ({"round": 1}, {"round": 2}, {"round": 1, "attempt": 2}, {"run_id": "other"}):
         _, total = ask(vault, long_study, make_query(long_study, **place))

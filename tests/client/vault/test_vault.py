@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import re
+import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,36 +12,41 @@ import pytest
 from numpy.typing import NDArray
 
 import fedward.client.vault.local_training
-import fedward.client.vault.vault
+import fedward.client.vault.patient_sums
 from fedward.client.cohort import Cohort
-from fedward.client.vault.ledger import MemoryLedger
+from fedward.client.vault.ledger import CheckCharges, LedgerEntry, MemoryLedger
+from fedward.client.vault.protection import PlannedProtection, SumRules
 from fedward.client.vault.vault import Vault
-from fedward.common.errors import InputError
-from fedward.common.protocol.frame import MAGIC, decode_frame, encode_frame
+from fedward.common.privacy.sum_plan import SumKind
+from fedward.common.protocol.frame import MAGIC, FrameError, decode_frame, encode_frame
 from fedward.common.protocol.queries import (
+    ARRAYS_OF,
     AnySumQuery,
-    IdentifyQuery,
     decode_query,
     encode_query,
     frame_digest,
 )
 from fedward.common.protocol.releases import (
     Answer,
-    Identified,
     Refusal,
     RefusalReason,
+    SessionOpened,
     SumRelease,
     decode_answer,
 )
+from fedward.common.protocol.sealed import open_sealed
 from fedward.common.secure_sum.ring import decode_units
+from fedward.common.secure_sum.signatures import SiteIdentity
 from fedward.common.study.definition import Study
 from fedward.common.study.dimensions import Dimensions
+from fedward.simulations.unprotected import NoShare
 
 MakeStudy = Callable[..., Study]
 MakeCohort = Callable[..., Cohort]
 MakeVault = Callable[..., Vault]
 MakeQuery = Callable[..., AnySumQuery]
 Ask = Callable[..., tuple[Answer, NDArray[np.uint64] | None]]
+RefusalOf = Callable[[bytes], Refusal]
 
 
 class GuardedCohort(Cohort):
@@ -72,24 +79,92 @@ def arrays_for(study: Study) -> dict[str, NDArray[np.float64]]:
     }
 
 
-def refusal_of(frame: bytes) -> Refusal:
-    answer, total = decode_answer(frame)
-    assert isinstance(answer, Refusal)
-    assert total is None
-    return answer
+def framed(study: Study, query: AnySumQuery, **arrays: NDArray[np.float64]) -> bytes:
+    given = arrays_for(study) | arrays
+    return encode_query(query, {name: given[name] for name in ARRAYS_OF[query.kind]})
 
 
-def test_it_identifies_itself_without_touching_a_record(
-    study: Study, make_vault: MakeVault, make_cohort: MakeCohort, lock: Callable[[], None]
+@pytest.fixture
+def refusal_of(federation: Any) -> RefusalOf:
+    """Read a sealed refusal, its signature included."""
+
+    def read(sealed: bytes) -> Refusal:
+        answer, total = open_sealed(sealed).answer_of(federation.keys["site-0"])
+        assert isinstance(answer, Refusal)
+        assert total is None
+        return answer
+
+    return read
+
+
+def test_it_opens_a_session_without_touching_a_record(
+    study: Study,
+    federation: Any,
+    make_vault: MakeVault,
+    make_cohort: MakeCohort,
+    lock: Callable[[], None],
 ) -> None:
-    vault = make_vault(study, cohort=guarded(make_cohort()))
+    ledger = MemoryLedger()
+    vault = make_vault(study, cohort=guarded(make_cohort()), ledger=ledger)
     lock()
+    frame = encode_query(federation.query_for_session(study, run_id="new", session=3), {})
 
-    answer, _ = decode_answer(
-        vault.answer(encode_query(IdentifyQuery(run_id="run", study_digest=study.digest), {}))
+    answer, _ = open_sealed(vault.answer(frame)).answer_of(federation.keys["site-0"])
+
+    assert isinstance(answer, SessionOpened)
+    assert (answer.site, answer.query_digest) == ("site-0", frame_digest(frame))
+    offer = answer.offer
+    assert (offer.site, offer.run_id, offer.session) == ("site-0", "new", 3)
+    assert (offer.study_digest, offer.roster_digest) == (
+        study.digest,
+        federation.signed.roster.digest,
     )
+    assert ledger.entries() == ()
 
-    assert answer == Identified(site="site-0", run_id="run", study_digest=study.digest)
+
+def test_it_opens_no_session_that_it_could_not_answer_in(
+    study: Study,
+    make_study: MakeStudy,
+    federation: Any,
+    make_vault: MakeVault,
+    refusal_of: RefusalOf,
+) -> None:
+    few = federation.signed_for(["site-0", "site-1", "site-2"])
+    forger = type(federation)(identities=federation.identities)
+    stranger = federation.keys | {"stranger": SiteIdentity.generate().public_key}
+    cases: list[tuple[RefusalReason, Study, dict[str, Any]]] = [
+        (RefusalReason.STUDY_NOT_APPROVED, make_study(about={"version": 2}), {}),
+        (RefusalReason.ROSTER_SIGNATURE, study, {"signed": forger.signed}),
+        (RefusalReason.UNKNOWN_SITE, study, {"signed": federation.sign(stranger)}),
+        (RefusalReason.NOT_IN_ROSTER, study, {"signed": federation.signed_for(["site-1"])}),
+        (RefusalReason.ROSTER_TOO_SMALL, study, {"signed": few}),
+    ]
+    for reason, asked, changes in cases:
+        vault = make_vault(study, policy={"minimum_sites": 4})
+        query = federation.query_for_session(asked, **changes)
+        assert refusal_of(vault.answer(encode_query(query, {}))).reason == reason
+
+
+def test_every_answer_is_sealed_by_the_site_alone(
+    study: Study,
+    federation: Any,
+    make_vault: MakeVault,
+    make_query: MakeQuery,
+) -> None:
+    vault = make_vault(study)
+    frames = (
+        encode_query(federation.query_for_session(study, session=2), {}),
+        framed(study, make_query(study)),
+        framed(study, make_query(study)),
+        b"no frame",
+    )
+    answers = [open_sealed(vault.answer(frame)) for frame in frames]
+
+    kinds = [sealed.answer_of(federation.keys["site-0"])[0].kind for sealed in answers]
+    assert kinds == ["session_opened", "sum", "refusal", "refusal"]
+    for sealed in answers:
+        with pytest.raises(Exception, match="not signed"):
+            sealed.answer_of(federation.keys["site-1"])
 
 
 def test_the_guard_of_these_tests_holds(
@@ -123,6 +198,15 @@ CASES: dict[str, tuple[RefusalReason, dict[str, Any], dict[str, Any]]] = {
         {},
     ),
     "training of another method": (RefusalReason.NOT_IN_STUDY, {"kind": "local_update"}, {}),
+    "training in the scaler's round": (RefusalReason.NOT_IN_STUDY, {"round": 0}, {}),
+    "training after the last round": (RefusalReason.NOT_IN_STUDY, {"round": 5}, {}),
+    "a site that is in no session": (
+        RefusalReason.UNKNOWN_SITE,
+        {"roster": ("site-0", "site-1", "stranger")},
+        {},
+    ),
+    "a session that was not opened": (RefusalReason.UNKNOWN_SESSION, {"session": 2}, {}),
+    "a run that was not opened": (RefusalReason.UNKNOWN_SESSION, {"run_id": "other"}, {}),
     "parameters too long": (RefusalReason.WRONG_SHAPE, {}, {"parameters": np.zeros(5)}),
     "no parameters": (RefusalReason.WRONG_SHAPE, {}, {"parameters": np.zeros(0)}),
     "a center too short": (RefusalReason.WRONG_SHAPE, {}, {"center": np.zeros(2)}),
@@ -138,6 +222,7 @@ def test_it_refuses_before_any_record_is_read(
     make_vault: MakeVault,
     make_cohort: MakeCohort,
     make_query: MakeQuery,
+    refusal_of: RefusalOf,
     lock: Callable[[], None],
     reason: RefusalReason,
     changes: dict[str, Any],
@@ -202,29 +287,70 @@ def test_it_refuses_a_roster_below_the_studys_minimum(
     assert answer.reason == RefusalReason.ROSTER_TOO_SMALL
 
 
+class Sized(PlannedProtection):
+    """The plan's rules in the ring that these sizes ask for."""
+
+    def __init__(self, **sizes: Any) -> None:
+        super().__init__()
+        self.sizes = sizes
+
+    def rules(self, study: Study, kind: SumKind, *, sites: int, colluding: int) -> SumRules:
+        planned = super().rules(study, kind, sites=sites, colluding=colluding)
+        return replace(planned, codec=replace(planned.codec, **self.sizes), share=NoShare())
+
+
+BEYOND_THE_RING: dict[str, dict[str, Any]] = {
+    "sites": {"sites": 4},
+    "scale": {"resolution_bits": 37},
+    "clip": {"clip": 1.9},
+    "patients": {"max_patients": 2**25},
+}
+
+
+@pytest.mark.parametrize("sizes", BEYOND_THE_RING.values(), ids=BEYOND_THE_RING)
 def test_it_refuses_a_sum_that_could_overflow(
-    make_study: MakeStudy,
+    study: Study,
     make_vault: MakeVault,
     make_cohort: MakeCohort,
     make_query: MakeQuery,
     ask: Ask,
     lock: Callable[[], None],
+    sizes: dict[str, Any],
 ) -> None:
-    study = make_study(cohort={"max_patients_per_site": 2**24}, privacy={"clip": 1.9})
-    vault = make_vault(study, cohort=guarded(make_cohort()))
+    largest = {"clip": 1.0, "max_patients": 2**24, "resolution_bits": 36, "noise_multiplier": 0.1}
+    sites = sizes.get("sites", 3)
+    beyond = largest | {name: value for name, value in sizes.items() if name != "sites"}
+    roster = ("site-0", "site-1", "site-2", "site-3")
+    ledger = MemoryLedger()
+    fits = make_vault(study, protection=Sized(**largest))
+    vault = make_vault(
+        study, cohort=guarded(make_cohort()), protection=Sized(**beyond), ledger=ledger
+    )
     lock()
-    roster = tuple(sorted(f"site-{number}" for number in range(10_000)))
 
-    answer, _ = ask(vault, study, make_query(study, roster=roster))
+    sound, _ = ask(fits, study, make_query(study, roster=roster[:3]))
+    refused, _ = ask(vault, study, make_query(study, roster=roster[:sites]))
 
-    assert isinstance(answer, Refusal)
-    assert answer.reason == RefusalReason.PRIVACY
+    assert isinstance(sound, SumRelease)
+    assert isinstance(refused, Refusal)
+    assert refused.reason == RefusalReason.PRIVACY
+    assert "does not fit the ring" in refused.message
+    assert ledger.entries() == ()
 
 
-@pytest.mark.parametrize("kind", ["gradient_sum", "moments", "local_update"])
+EVERY_KIND = (
+    "moments",
+    "gradient_sum",
+    "local_update",
+    "counts",
+    "evaluation",
+    "site_evaluation",
+)
+
+
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_it_answers_a_place_once(
-    study: Study,
-    local_study: Study,
+    study_for: Callable[[str], Study],
     make_vault: MakeVault,
     make_cohort: MakeCohort,
     make_query: MakeQuery,
@@ -232,8 +358,13 @@ def test_it_answers_a_place_once(
     lock: Callable[[], None],
     kind: str,
 ) -> None:
-    chosen = local_study if kind == "local_update" else study
-    vault = make_vault(chosen, cohort=guarded(make_cohort()))
+    chosen = study_for(kind)
+    vault = make_vault(
+        chosen,
+        cohort=guarded(make_cohort()),
+        held_out=guarded(make_cohort(5)),
+        policy={"allow_site_evaluation": True},
+    )
     query = make_query(chosen, kind)
     first, _ = ask(vault, chosen, query)
     lock()
@@ -255,7 +386,7 @@ def test_another_question_about_an_answered_place_is_a_replay_too(
     for query, arrays in (
         (make_query(study), {"parameters": np.ones(4)}),
         (make_query(study, roster=("site-0", "site-1")), {}),
-        (make_query(study, "moments", round=1), {}),
+        (make_query(study), {"scale": np.full(3, 2.0)}),
     ):
         answer, _ = ask(vault, study, query, **arrays)
         assert isinstance(answer, Refusal)
@@ -271,7 +402,7 @@ def test_one_round_more_than_planned_exceeds_the_budget(
     lock: Callable[[], None],
 ) -> None:
     ledger = MemoryLedger()
-    vault = make_vault(study, cohort=guarded(make_cohort()), ledger=ledger)
+    vault = make_vault(study, cohort=guarded(make_cohort()), ledger=ledger, runs=("run", "another"))
     ask(vault, study, make_query(study, "moments"))
     for number in range(1, study.training.rounds + 1):
         assert isinstance(ask(vault, study, make_query(study, round=number))[0], SumRelease)
@@ -279,7 +410,6 @@ def test_one_round_more_than_planned_exceeds_the_budget(
     lock()
 
     for query in (
-        make_query(study, round=study.training.rounds + 1),
         make_query(study, round=1, attempt=2),
         make_query(study, run_id="another"),
         make_query(study, "moments", run_id="another"),
@@ -300,7 +430,8 @@ def test_a_second_run_of_the_study_spends_the_same_budget(
         ask(vault, study, make_query(study, round=number))
 
     # The ledger is the site's memory; another vault process must not forget.
-    answer, _ = ask(make_vault(study, ledger=ledger), study, make_query(study, run_id="second"))
+    again = make_vault(study, ledger=ledger, runs=("second",))
+    answer, _ = ask(again, study, make_query(study, run_id="second"))
 
     assert isinstance(answer, Refusal)
     assert answer.reason == RefusalReason.BUDGET_EXCEEDED
@@ -317,10 +448,14 @@ def test_local_rounds_are_counted_with_all_their_steps(
         assert answer.executed is not None
         assert answer.executed.count == 2  # one epoch of half batches
 
-    answer, _ = ask(vault, local_study, make_query(local_study, "local_update", round=9))
+    answer, _ = ask(vault, local_study, make_query(local_study, "local_update", attempt=2))
 
     assert isinstance(answer, Refusal)
     assert answer.reason == RefusalReason.BUDGET_EXCEEDED
+
+
+def answer_in(sealed: bytes) -> Answer:
+    return decode_answer(open_sealed(sealed).frame)[0]
 
 
 def declaring(shape: list[int]) -> bytes:
@@ -349,6 +484,31 @@ MALFORMED: dict[str, Callable[[bytes], bytes]] = {
     "an unknown kind": lambda frame: reframed(frame, kind="raw"),
     "no roster": lambda frame: reframed(frame, roster=[]),
     "an unsorted roster": lambda frame: reframed(frame, roster=["site-1", "site-0"]),
+    "a site in the roster twice": lambda frame: reframed(
+        frame, roster=["site-0", "site-0", "site-1"]
+    ),
+    "offers that are none": lambda frame: reframed(frame, offers=[{"site": "site-1"}]),
+    "no session": lambda frame: reframed(frame, session=None),
+    "the first protocol": lambda frame: reframed(frame, protocol=1),
+    "words for numbers": lambda frame: encode_frame(
+        decode_frame(frame)[0],
+        decode_frame(frame)[1] | {"parameters": np.zeros(4, dtype=np.uint64)},
+    ),
+    "whole numbers": lambda frame: encode_frame(
+        decode_frame(frame)[0], decode_frame(frame)[1] | {"scale": np.ones(3, dtype=np.int64)}
+    ),
+    "a matrix": lambda frame: encode_frame(
+        decode_frame(frame)[0], decode_frame(frame)[1] | {"parameters": np.zeros((2, 2))}
+    ),
+    "a matrix of a row": lambda frame: encode_frame(
+        decode_frame(frame)[0], decode_frame(frame)[1] | {"center": np.zeros((1, 3))}
+    ),
+    "no parameters": lambda frame: encode_frame(
+        decode_frame(frame)[0],
+        {name: a for name, a in decode_frame(frame)[1].items() if name != "parameters"},
+    ),
+    "a dtype that is none": lambda frame: frame.replace(b'"float64"', b'"float16"', 1),
+    "objects": lambda frame: frame.replace(b'"float64"', b'"object0"', 1),
     "another array": lambda frame: encode_frame(
         decode_frame(frame)[0], decode_frame(frame)[1] | {"more": np.zeros(1)}
     ),
@@ -362,6 +522,7 @@ def test_malformed_bytes_get_a_typed_refusal(
     make_vault: MakeVault,
     make_cohort: MakeCohort,
     make_query: MakeQuery,
+    refusal_of: RefusalOf,
     lock: Callable[[], None],
     spoil: Callable[[bytes], bytes],
 ) -> None:
@@ -375,6 +536,30 @@ def test_malformed_bytes_get_a_typed_refusal(
     assert refusal.reason == RefusalReason.MALFORMED
     assert refusal.query_digest == frame_digest(frame)
     assert ledger.entries() == ()
+
+
+def test_a_signed_roster_that_names_a_site_twice_is_malformed(
+    study: Study, federation: Any, make_vault: MakeVault, refusal_of: RefusalOf
+) -> None:
+    frame = encode_query(federation.query_for_session(study), {})
+    body, _ = decode_frame(frame)
+    sites = body["signed_roster"]["roster"]["sites"]
+    sites.append(sites[-1] | {"identity_key": "0" * 64})
+    refusal = refusal_of(make_vault(study).answer(encode_frame(body, {})))
+
+    assert refusal.reason == RefusalReason.MALFORMED
+    assert "twice" in refusal.message
+
+
+def test_a_declared_array_takes_no_memory(study: Study, make_vault: MakeVault) -> None:
+    vault, frame = make_vault(study), declaring([10 * 2**27])
+    vault.answer(frame)
+    tracemalloc.start()
+    vault.answer(frame)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 2**20
 
 
 def test_a_refusal_does_not_depend_on_the_patients(
@@ -393,41 +578,47 @@ def test_a_refusal_does_not_depend_on_the_patients(
     planned = [encode_query(make_query(study, "moments"), {})]
     planned += [
         encode_query(make_query(study, round=number), arrays_for(study))
-        for number in range(1, study.training.rounds + 2)
+        for number in range(1, study.training.rounds + 1)
     ]
-    beyond = planned.pop()
+    beyond = encode_query(make_query(study, attempt=2), arrays_for(study))
     for frame in planned:
         for vault in vaults:
-            assert isinstance(decode_answer(vault.answer(frame))[0], SumRelease)
+            assert isinstance(answer_in(vault.answer(frame)), SumRelease)
 
     for frame in (*frames, planned[1], beyond):
         answers = [vault.answer(frame) for vault in vaults]
-        assert isinstance(decode_answer(answers[0])[0], Refusal)
+        assert isinstance(answer_in(answers[0]), Refusal)
         assert answers[0] == answers[1]
 
 
-@pytest.mark.parametrize("kind", ["moments", "gradient_sum", "local_update"])
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_the_ledger_holds_the_digest_of_exactly_what_left(
-    study: Study,
-    local_study: Study,
+    study_for: Callable[[str], Study],
+    federation: Any,
     make_vault: MakeVault,
+    make_cohort: MakeCohort,
     make_query: MakeQuery,
     kind: str,
 ) -> None:
-    chosen = local_study if kind == "local_update" else study
+    chosen = study_for(kind)
     ledger = MemoryLedger()
-    vault = make_vault(chosen, ledger=ledger)
+    vault = make_vault(
+        chosen,
+        ledger=ledger,
+        held_out=make_cohort(5),
+        policy={"allow_site_evaluation": True},
+    )
     query = make_query(chosen, kind)
-    frame = encode_query(query, {} if kind == "moments" else arrays_for(chosen))
+    frame = framed(chosen, query)
 
-    answer = vault.answer(frame)
+    sealed = open_sealed(vault.answer(frame))
 
     (entry,) = ledger.entries()
-    assert entry.release_digest == frame_digest(answer)
+    assert entry.release_digest == sealed.digest == frame_digest(bytes(sealed.frame))
     assert entry.query_digest == frame_digest(frame)
     assert entry.place == ("run", query.round, 1)
     assert entry.study_digest == chosen.digest
-    release, _ = decode_answer(answer)
+    release, _ = sealed.answer_of(federation.keys["site-0"])
     assert isinstance(release, SumRelease)
     assert release.executed is not None
     assert entry.event is not None
@@ -436,7 +627,11 @@ def test_the_ledger_holds_the_digest_of_exactly_what_left(
     assert entry.event_alone.noise_multiplier == release.executed.share_multiplier
     assert entry.event.count == entry.event_alone.count == release.executed.count
     assert entry.event.sampling_rate == release.executed.sampling_rate
-    assert (release.query_digest, release.masked) == (frame_digest(frame), False)
+    # What is read by itself is not masked, and has all of the noise.
+    by_itself = kind == "site_evaluation"
+    assert (release.query_digest, release.masked) == (frame_digest(frame), not by_itself)
+    if by_itself:
+        assert entry.event == entry.event_alone
 
 
 def test_a_reservation_stands_when_computing_crashes(
@@ -457,7 +652,7 @@ def test_a_reservation_stands_when_computing_crashes(
         raise MemoryError("lights out")
 
     with monkeypatch.context() as patched:
-        patched.setattr(fedward.client.vault.vault, "clipped_gradient_sum", crash)
+        patched.setattr(fedward.client.vault.patient_sums, "clipped_gradient_sum", crash)
         answer, _ = ask(vault, study, make_query(study))
     # What a fault says may quote a record, so it does not leave.
     assert isinstance(answer, Refusal)
@@ -469,94 +664,60 @@ def test_a_reservation_stands_when_computing_crashes(
     assert again.reason == RefusalReason.ALREADY_ANSWERED
     for number in range(2, study.training.rounds + 1):
         assert isinstance(ask(vault, study, make_query(study, round=number))[0], SumRelease)
-    beyond, _ = ask(vault, study, make_query(study, round=99))
+    beyond, _ = ask(vault, study, make_query(study, attempt=2))
     assert isinstance(beyond, Refusal)
     assert beyond.reason == RefusalReason.BUDGET_EXCEEDED
 
 
-def test_an_empty_batch_still_sends_noise(
-    make_study: MakeStudy,
-    make_vault: MakeVault,
-    make_query: MakeQuery,
-    ask: Ask,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    study = make_study(
-        training={
-            "method": "distributed",
-            "rounds": 2,
-            "learning_rate": 1.0,
-            "batch": "poisson",
-            "sampling_rate": 0.5,
-        }
-    )
-    monkeypatch.setattr(
-        fedward.client.vault.vault,
-        "sampled_patients",
-        lambda *_args, **_options: np.array([], dtype=np.int64),
-    )
-    release, total = ask(make_vault(study), study, make_query(study))
+class FullDisk(MemoryLedger):
+    """Fails where it should write."""
 
-    assert isinstance(release, SumRelease)
-    assert total is not None
-    # Each of four coordinates is exactly zero with a chance of about 2^-24.
-    assert (total != 0).any()
-    noise = decode_units(total, scale_bits=release.scale_bits)
-    assert np.abs(noise).max() < 20 * study.privacy.clip * 10
+    def __init__(self, *, at: str) -> None:
+        super().__init__()
+        self.at = at
+
+    def reserve(self, entry: LedgerEntry, *, check: CheckCharges | None = None) -> None:
+        if self.at == "reserve":
+            raise OSError("no space left for Mrs Miller")
+        super().reserve(entry, check=check)
+
+    def commit(self, place: tuple[str, int, int], *, release_digest: str) -> None:
+        raise OSError("no space left for Mrs Miller")
 
 
-def test_local_steps_over_empty_batches_still_send_noise(
-    local_study: Study,
-    make_vault: MakeVault,
-    make_query: MakeQuery,
-    ask: Ask,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(
-        fedward.client.vault.local_training,
-        "sampled_patients",
-        lambda *_args, **_options: np.array([], dtype=np.int64),
-    )
-    _, total = ask(make_vault(local_study), local_study, make_query(local_study, "local_update"))
-
-    assert total is not None
-    assert (total != 0).all()
-
-
-def test_a_batch_is_drawn_by_the_studys_rate(
-    make_study: MakeStudy,
+def test_what_cannot_be_reserved_is_not_computed(
+    study: Study,
     make_vault: MakeVault,
     make_cohort: MakeCohort,
     make_query: MakeQuery,
     ask: Ask,
-    monkeypatch: pytest.MonkeyPatch,
+    lock: Callable[[], None],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    rounds = 20
-    study = make_study(
-        training={
-            "method": "distributed",
-            "rounds": rounds,
-            "learning_rate": 1.0,
-            "batch": "poisson",
-            "sampling_rate": 0.25,
-        }
-    )
-    batches: list[tuple[int, ...]] = []
+    vault = make_vault(study, cohort=guarded(make_cohort()), ledger=FullDisk(at="reserve"))
+    lock()
 
-    def record(
-        _model: object, _parameters: object, _cohort: object, patients: NDArray[np.int64], **_: Any
-    ) -> NDArray[np.float64]:
-        batches.append(tuple(patients.tolist()))
-        return np.zeros(4)
+    answer, _ = ask(vault, study, make_query(study))
 
-    monkeypatch.setattr(fedward.client.vault.vault, "clipped_gradient_sum", record)
-    vault = make_vault(study, cohort=make_cohort(400), noise_seed=1)
-    for number in range(1, rounds + 1):
-        ask(vault, study, make_query(study, round=number))
+    assert isinstance(answer, Refusal)
+    assert answer.reason == RefusalReason.INTERNAL
+    assert "Miller" not in answer.message
+    assert "Miller" in caplog.text
+    assert "the vault read" not in caplog.text
 
-    share = sum(map(len, batches)) / (rounds * 400)
-    assert share == pytest.approx(0.25, abs=6 * (0.25 * 0.75 / (rounds * 400)) ** 0.5)
-    assert len(set(batches)) == rounds
+
+def test_what_cannot_be_committed_does_not_leave(
+    study: Study, make_vault: MakeVault, make_query: MakeQuery, ask: Ask
+) -> None:
+    ledger = FullDisk(at="commit")
+    answer, total = ask(make_vault(study, ledger=ledger), study, make_query(study))
+
+    assert isinstance(answer, Refusal)
+    assert answer.reason == RefusalReason.INTERNAL
+    assert "Miller" not in answer.message
+    assert total is None
+    # It was computed, so it counts.
+    assert [entry.release_digest for entry in ledger.entries()] == [None]
 
 
 @pytest.mark.parametrize("clip", [1e-6, 1e6])
@@ -564,7 +725,7 @@ def test_the_smallest_and_the_largest_clip_of_a_study_have_releases(
     make_study: MakeStudy, make_vault: MakeVault, make_query: MakeQuery, ask: Ask, clip: float
 ) -> None:
     study = make_study(privacy={"clip": clip})
-    release, total = ask(make_vault(study), study, make_query(study))
+    release, total = ask(make_vault(study, masked=False), study, make_query(study))
 
     assert isinstance(release, SumRelease)
     assert total is not None
@@ -583,86 +744,61 @@ def test_a_site_may_have_capital_letters_in_its_name(
     assert answer.site == "Cleveland_2.a"
 
 
-def test_a_cohort_of_other_columns_is_refused(
-    study: Study, make_vault: MakeVault, make_cohort: MakeCohort
-) -> None:
-    with pytest.raises(ValueError, match="4 columns, not 3"):
-        make_vault(study, cohort=make_cohort(columns=4))
-
-
-def test_a_cohort_without_patients_is_refused(
-    study: Study, make_vault: MakeVault, make_cohort: MakeCohort
-) -> None:
-    with pytest.raises(InputError, match="no patient"):
-        make_vault(study, cohort=make_cohort().take(np.array([], dtype=np.int64)))
-
-
-def test_more_patients_than_the_ring_was_sized_for_are_refused(
-    make_study: MakeStudy, make_vault: MakeVault, make_cohort: MakeCohort
-) -> None:
-    study = make_study(cohort={"max_patients_per_site": 19})
-
-    make_vault(study, cohort=make_cohort(19))
-    with pytest.raises(InputError, match="max_patients_per_site"):
-        make_vault(study, cohort=make_cohort(20))
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1.5, -1.01])
-def test_features_outside_the_agreed_range_are_refused(
-    study: Study, make_vault: MakeVault, make_cohort: MakeCohort, value: float
-) -> None:
-    cohort = make_cohort()
-    features = cohort.features.copy()
-    features[3, 1] = value
-
-    with pytest.raises(ValueError, match=r"\[-1, 1\]"):
-        make_vault(
-            study, cohort=Cohort(features=features, target=cohort.target, offsets=cohort.offsets)
-        )
-
-
-@pytest.mark.parametrize("value", [np.nan, 0.5, 2.0, -1.0])
-def test_outcomes_other_than_0_and_1_are_refused(
-    study: Study, make_vault: MakeVault, make_cohort: MakeCohort, value: float
-) -> None:
-    cohort = make_cohort()
-    target = cohort.target.copy()
-    target[3] = value
-
-    with pytest.raises(ValueError, match="0 or 1"):
-        make_vault(
-            study, cohort=Cohort(features=cohort.features, target=target, offsets=cohort.offsets)
-        )
-
-
-def test_a_scaler_is_applied_and_a_new_one_replaces_it(
-    make_study: MakeStudy, make_vault: MakeVault, make_query: MakeQuery, ask: Ask
-) -> None:
-    study = make_study()
-    scale = {"scale": np.full(3, 0.5)}
-    vaults = [make_vault(study, noise_seed=1) for _ in range(3)]
-
-    def totals(vault: Vault, *scalers: dict[str, NDArray[np.float64]]) -> list[bytes]:
-        found = []
-        for number, scaler in enumerate(scalers, start=1):
-            _, total = ask(vault, study, make_query(study, round=number), **scaler)
-            assert total is not None
-            found.append(total.tobytes())
-        return found
-
-    wide, mixed, narrow = (
-        totals(vaults[0], {}, {}, {}),
-        totals(vaults[1], {}, scale, {}),
-        totals(vaults[2], scale, scale, scale),
-    )
-    assert mixed == [wide[0], narrow[1], wide[2]]
-    assert wide != narrow
-
-
 def test_what_it_answers_can_be_read_by_nobody_as_a_query(
     study: Study, make_vault: MakeVault, make_query: MakeQuery
 ) -> None:
-    frame = make_vault(study).answer(encode_query(make_query(study), arrays_for(study)))
+    sealed = make_vault(study).answer(encode_query(make_query(study), arrays_for(study)))
 
-    with pytest.raises(Exception, match="malformed query"):
-        decode_query(frame)
+    with pytest.raises(FrameError, match="malformed query"):
+        decode_query(bytes(open_sealed(sealed).frame))
+    with pytest.raises(FrameError):
+        decode_query(sealed)
+
+
+def test_time_is_told_apart_by_stage_and_is_in_no_answer(
+    study: Study, make_vault: MakeVault, make_query: MakeQuery, ask: Ask
+) -> None:
+    vault = make_vault(study)
+    for number in (1, 2):
+        ask(vault, study, make_query(study, round=number))
+    timings = replace(vault.timings)
+    ask(vault, study, make_query(study, round=2))
+
+    assert timings.releases == 2
+    stages = (
+        timings.seconds_computing,
+        timings.seconds_in_noise,
+        timings.seconds_in_masks,
+        timings.seconds_sealing,
+    )
+    assert all(seconds > 0 for seconds in stages)
+    # What was refused took no time in any stage.
+    assert vault.timings == timings
+
+
+def test_a_forked_vault_releases_nothing(
+    study: Study,
+    make_vault: MakeVault,
+    make_query: MakeQuery,
+    ask: Ask,
+    federation: Any,
+    in_a_fork: Callable[[Callable[[], object]], str],
+) -> None:
+    ledger = MemoryLedger()
+    vault = make_vault(study, ledger=ledger)
+
+    def reason() -> object:
+        answer, total = ask(vault, study, make_query(study))
+        assert isinstance(answer, Refusal)
+        return answer.reason.value, total
+
+    assert in_a_fork(reason) == "('internal', None)"
+    opening = encode_query(federation.query_for_session(study, session=2), {})
+    answer = in_a_fork(
+        lambda: open_sealed(vault.answer(opening)).answer_of(federation.keys["site-0"])
+    )
+    assert "SessionOpened" not in answer
+    assert "internal" in answer
+    # The process that made it goes on.
+    assert ledger.entries() == ()
+    assert isinstance(ask(vault, study, make_query(study))[0], SumRelease)

@@ -5,15 +5,17 @@ import hashlib
 import hmac
 import os
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy import stats
 
-from fedward.common.privacy.random_source import RandomSource
+from fedward.common.privacy.random_source import RandomSource, RandomStream
 
 
 def words(source: RandomSource, purpose: str, context: bytes, size: int = 8) -> list[int]:
@@ -44,6 +46,28 @@ def test_insecure_does_not_depend_on_order_or_piece_size() -> None:
     words(source, "b", b"y")
     stream = source.stream(purpose="a", context=b"x")
     assert [*stream.uint64(3), *stream.uint64(0), *stream.uint64(7)] == whole
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**14 - 1, 2**14 + 1, 50_000])
+def test_an_array_is_filled_with_the_next_words(size: int) -> None:
+    source = RandomSource.insecure(5)
+    filled = np.ones(size, dtype=np.uint64)
+    source.stream(purpose="a", context=b"x").fill(filled)
+    assert filled.tolist() == words(source, "a", b"x", size)
+    if size:
+        plain = Cipher(algorithms.AES(bytes(32)), modes.CTR(bytes(16))).encryptor()
+        stream = RandomStream(key=bytes(32), purpose="a")
+        assert stream.uint64(size).tobytes() == plain.update(bytes(8 * size))
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.zeros(8), np.zeros(8, dtype=np.uint64)[::2]], ids=["float", "strided"]
+)
+def test_another_array_is_not_filled(wrong: NDArray[Any]) -> None:
+    stream = RandomSource.insecure(5).stream(purpose="a", context=b"x")
+    with pytest.raises(ValueError, match="contiguous"):
+        stream.fill(wrong)
+    assert not wrong.any()
 
 
 def test_arguments_cannot_run_into_each_other() -> None:

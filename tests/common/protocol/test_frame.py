@@ -16,10 +16,13 @@ from fedward.common.protocol.frame import (
     MAGIC,
     MAX_ARRAY_BYTES,
     MAX_ARRAYS,
+    MAX_BRACKETS,
+    MAX_COMMAS,
     MAX_HEADER_BYTES,
     FrameError,
     decode_frame,
     encode_frame,
+    encode_frame_parts,
 )
 
 SHAPES = npst.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
@@ -55,7 +58,8 @@ def framed(header: Any, tail: bytes = b"") -> bytes:
         header = json.dumps(
             header, sort_keys=True, separators=(",", ":"), ensure_ascii=False
         ).encode()
-    return MAGIC + struct.pack("<I", len(header)) + header + tail
+    start = MAGIC + struct.pack("<I", len(header)) + header
+    return start + bytes(-len(start) % 8) + tail
 
 
 def declared(shape: Any, *, dtype: Any = "float64", name: Any = "a") -> dict[str, Any]:
@@ -92,6 +96,48 @@ def test_memory_order_and_byte_order_do_not_change_the_bytes() -> None:
 
     for same in (np.asfortranarray(plain), plain.astype(">f8"), plain[:, ::-1][:, ::-1]):
         assert encode_frame({}, {"a": same}) == encode_frame({}, {"a": plain})
+
+
+@given(BODIES, ARRAYS)
+def test_the_parts_are_the_frame(body: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+    frame = encode_frame(body, arrays)
+
+    assert b"".join(encode_frame_parts(body, arrays)) == frame
+    assert decode_frame(memoryview(frame))[0] == body
+
+
+def test_a_part_is_a_view_of_its_array() -> None:
+    array = np.zeros(4, dtype=np.uint64)
+    part = encode_frame_parts({}, {"a": array})[-1]
+    array[0] = 7
+
+    assert bytes(part) == array.tobytes()
+
+
+@given(BODIES, ARRAYS)
+def test_arrays_lie_on_whole_words(body: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+    frame = encode_frame(body, arrays)
+    start = len(frame) - sum(array.nbytes for array in arrays.values())
+    header = 8 + int.from_bytes(frame[4:8], "little")
+
+    assert start % 8 == 0
+    assert 0 <= start - header < 8
+    assert frame[header:start] == bytes(start - header)
+    assert all(array.flags.aligned for array in decode_frame(frame)[1].values())
+
+
+@pytest.mark.parametrize("length", range(8))
+def test_any_other_padding_is_refused(length: int) -> None:
+    # One content has one encoding: neither other bytes nor more or fewer of them.
+    frame = framed({"arrays": [], "body": {"x": "a" * length}})
+    end = 8 + int.from_bytes(frame[4:8], "little")
+    padding = frame[end:]
+    assert decode_frame(frame) == ({"x": "a" * length}, {})
+    others = {bytes(size) for size in range(17)} | {b"\1" * len(padding), b" " * len(padding)}
+
+    for other in others - {padding}:
+        with pytest.raises(FrameError, match=r"zeros|follow the last array"):
+            decode_frame(frame[:end] + other)
 
 
 def test_decoded_arrays_are_read_only() -> None:
@@ -144,7 +190,7 @@ def test_a_changed_byte_is_refused_or_another_content(
 
 
 @pytest.mark.parametrize(
-    "magic", [b"", b"FWD", b"FWD2", b"fwd1", b"\x93NUM"], ids=lambda magic: magic.decode("latin-1")
+    "magic", [b"", b"FWD", b"FWD1", b"fwd2", b"\x93NUM"], ids=lambda magic: magic.decode("latin-1")
 )
 def test_a_wrong_magic_is_refused(magic: bytes) -> None:
     with pytest.raises(FrameError, match="magic"):
@@ -223,6 +269,47 @@ def test_deep_nesting_is_refused() -> None:
 
     with pytest.raises(FrameError):
         decode_frame(framed(b'{"arrays":[],"body":' + nested + b"}"))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [b"[]," * (2 * 2**20), b"{}," * (2 * 2**20), b"[" * 2**22, b"1," * 2**21, b'"",' * 2**21],
+    ids=lambda values: values[:3].decode(),
+)
+def test_a_header_of_too_many_values_is_refused_before_it_is_read(values: bytes) -> None:
+    frame = framed(b'{"arrays":[],"body":{"x":[' + values[:-1] + b"]}}")
+    assert 2**21 < len(frame) < MAX_HEADER_BYTES
+    tracemalloc.start()
+    try:
+        with pytest.raises(FrameError, match="too many values"):
+            decode_frame(frame)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * len(frame)
+
+
+def test_as_many_values_as_allowed_take_bounded_memory() -> None:
+    # Two brackets are those of body and arrays, one that of the header, and one the list's.
+    lists: dict[str, Any] = {"x": [[]] * (MAX_BRACKETS - 4)}
+    # Keys of one body each: as costly as values get.
+    numbers: dict[str, Any] = {f"{number:018}": 0.5 + number for number in range(MAX_COMMAS)}
+    for body in (lists, numbers):
+        frame = encode_frame(body, {})
+        tracemalloc.start()
+        try:
+            assert decode_frame(frame) == (body, {})
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < 10 * MAX_HEADER_BYTES
+    lists["x"].append([])
+    numbers["one more"] = 1
+    for body in (lists, numbers):
+        with pytest.raises(FrameError, match="too many values"):
+            encode_frame(body, {})
+        with pytest.raises(FrameError, match="too many values"):
+            decode_frame(framed({"arrays": [], "body": body}))
 
 
 @pytest.mark.parametrize(

@@ -11,56 +11,116 @@ from numpy.typing import NDArray
 from fedward.common.protocol.frame import FrameError, decode_frame, encode_frame
 from fedward.common.protocol.queries import (
     ARRAYS_OF,
+    CountsQuery,
+    EvaluationQuery,
     GradientSumQuery,
-    IdentifyQuery,
     LocalUpdateQuery,
     MomentsQuery,
+    OpenSessionQuery,
     Query,
+    SiteEvaluationQuery,
     decode_query,
     encode_query,
     frame_digest,
 )
+from fedward.common.secure_sum.roster import Roster, RosterSite, SignedRoster
+from fedward.common.secure_sum.session import SessionOffer
 
 DIGEST = "0123456789abcdef" * 4
-IDENTIFY: dict[str, Any] = {
-    "protocol": 1,
-    "kind": "identify",
+KEY, SIGNATURE = "4" * 64, "6" * 128
+ROSTER: dict[str, Any] = {
+    "federation": "heart",
+    "serial": 1,
+    "sites": [{"site": "a", "identity_key": "1" * 64}, {"site": "b", "identity_key": "2" * 64}],
+}
+OPEN: dict[str, Any] = {
+    "protocol": 2,
+    "kind": "open_session",
     "run_id": "run",
     "study_digest": DIGEST,
+    "session": 1,
+    "signed_roster": {"roster": ROSTER, "signature": SIGNATURE},
 }
-SUM: dict[str, Any] = IDENTIFY | {
+SUM: dict[str, Any] = {
+    "protocol": 2,
     "kind": "moments",
+    "run_id": "run",
+    "study_digest": DIGEST,
+    "session": 1,
     "roster": ["a", "b"],
     "round": 0,
     "attempt": 1,
 }
+OFFER: dict[str, Any] = {
+    "site": "a",
+    "run_id": "run",
+    "study_digest": DIGEST,
+    "roster_digest": DIGEST,
+    "session": 1,
+    "key": KEY,
+    "signature": SIGNATURE,
+}
 MODEL = {"parameters": np.zeros(4), "center": np.zeros(3), "scale": np.ones(3)}
 GRADIENT: dict[str, Any] = SUM | {"kind": "gradient_sum"}
+SUM_KINDS = (
+    MomentsQuery,
+    CountsQuery,
+    GradientSumQuery,
+    LocalUpdateQuery,
+    EvaluationQuery,
+    SiteEvaluationQuery,
+)
+NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", fullmatch=True)
+HEX = st.binary(min_size=32, max_size=32).map(bytes.hex)
+SIGNATURES = st.binary(min_size=64, max_size=64).map(bytes.hex)
+PLACE = {
+    "run_id": st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,199}", fullmatch=True),
+    "study_digest": HEX,
+    "session": st.integers(1, 10**6),
+}
+
+
+def names_of(minimum: int) -> st.SearchStrategy[tuple[str, ...]]:
+    return st.sets(NAMES, min_size=minimum, max_size=5).map(lambda found: tuple(sorted(found)))
+
+
+def signed_rosters() -> st.SearchStrategy[SignedRoster]:
+    rosters = st.builds(
+        lambda names, first, serial: Roster(
+            federation="heart",
+            serial=serial,
+            sites=tuple(
+                RosterSite(site=name, identity_key=f"{first + number:064x}")
+                for number, name in enumerate(names)
+            ),
+        ),
+        names_of(1),
+        st.integers(0, 2**255),
+        st.integers(1, 10**9),
+    )
+    return st.builds(SignedRoster, roster=rosters, signature=SIGNATURES)
+
+
+def offers() -> st.SearchStrategy[tuple[SessionOffer, ...]]:
+    one = st.builds(
+        SessionOffer, site=NAMES, roster_digest=HEX, key=HEX, signature=SIGNATURES, **PLACE
+    )
+    return st.lists(one, max_size=3, unique_by=lambda offer: offer.site).map(
+        lambda found: tuple(sorted(found, key=lambda offer: offer.site))
+    )
 
 
 def queries() -> st.SearchStrategy[Query]:
-    names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", fullmatch=True)
-    whole = st.fixed_dictionaries(
-        {
-            "run_id": st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,199}", fullmatch=True),
-            "study_digest": st.from_regex(r"[0-9a-f]{64}", fullmatch=True),
-        }
-    )
-    place = st.fixed_dictionaries(
-        {
-            "roster": st.sets(names, min_size=1, max_size=5).map(
-                lambda found: tuple(sorted(found))
-            ),
-            "round": st.integers(0, 10**6),
-            "attempt": st.integers(1, 1000),
-        }
-    )
+    place = PLACE | {
+        "roster": names_of(1),
+        "round": st.integers(0, 2 * 10**6),
+        "attempt": st.integers(1, 10**6),
+        "offers": offers(),
+    }
     return st.one_of(
-        whole.map(lambda fields: IdentifyQuery(**fields)),
-        *(
-            st.tuples(whole, place).map(lambda parts, kind=kind: kind(**(parts[0] | parts[1])))
-            for kind in (MomentsQuery, GradientSumQuery, LocalUpdateQuery)
-        ),
+        st.builds(OpenSessionQuery, signed_roster=signed_rosters(), **PLACE),
+        *(st.builds(kind, **place) for kind in SUM_KINDS if kind is not EvaluationQuery),
+        st.builds(EvaluationQuery, group=NAMES, **place),
     )
 
 
@@ -97,12 +157,26 @@ def test_an_unknown_kind_is_refused(kind: Any) -> None:
         decode_query(encode_frame(SUM | {"kind": kind}, {}))
 
 
-@pytest.mark.parametrize("field", [*SUM])
-def test_a_missing_field_is_refused_unless_it_is_the_fixed_protocol(field: str) -> None:
-    body = {name: value for name, value in SUM.items() if name != field}
+@pytest.mark.parametrize(
+    ("whole", "field"),
+    [(whole, field) for whole in (OPEN, SUM) for field in whole],
+    ids=lambda value: value if isinstance(value, str) else value["kind"],
+)
+def test_a_missing_field_is_refused(whole: dict[str, Any], field: str) -> None:
+    decode_query(encode_frame(whole, {}))
+    body = {name: value for name, value in whole.items() if name != field}
 
     with pytest.raises(FrameError, match="malformed query"):
         decode_query(encode_frame(body, {}))
+
+
+def test_a_sum_needs_neither_offers_nor_a_group() -> None:
+    query, _ = decode_query(encode_frame(SUM | {"kind": "evaluation"}, MODEL))
+
+    assert isinstance(query, EvaluationQuery)
+    assert (query.offers, query.group) == ((), "all")
+    with pytest.raises(FrameError, match="group"):
+        decode_query(encode_frame(SUM | {"group": "all"}, {}))
 
 
 @pytest.mark.parametrize("extra", ["sigma", "clip", "sampling_rate", "epsilon", "x" * 1000])
@@ -115,11 +189,11 @@ def test_an_unknown_field_is_refused(extra: str) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("protocol", 2),
-        ("protocol", 0),
-        ("protocol", "1"),
+        ("protocol", 1),
+        ("protocol", 3),
+        ("protocol", "2"),
         ("protocol", True),
-        ("protocol", 1.0),
+        ("protocol", 2.0),
         ("run_id", ""),
         ("run_id", 1),
         ("run_id", None),
@@ -130,6 +204,18 @@ def test_an_unknown_field_is_refused(extra: str) -> None:
         ("study_digest", DIGEST[:-1]),
         ("study_digest", DIGEST.upper()),
         ("study_digest", DIGEST + "\n"),
+        ("session", 0),
+        ("session", 10**6 + 1),
+        ("session", "1"),
+        ("session", True),
+        ("session", None),
+        ("offers", None),
+        ("offers", {}),
+        ("offers", [1]),
+        ("offers", [{}]),
+        ("offers", [OFFER | {"key": "0"}]),
+        ("offers", [OFFER | {"more": 1}]),
+        ("offers", [{name: OFFER[name] for name in OFFER if name != "signature"}]),
         ("roster", []),
         ("roster", "ab"),
         ("roster", {"a": 1}),
@@ -142,13 +228,13 @@ def test_an_unknown_field_is_refused(extra: str) -> None:
         ("roster", ["../a"]),
         ("roster", ["ä"]),
         ("round", -1),
-        ("round", 10**6 + 1),
+        ("round", 2 * 10**6 + 1),
         ("round", "1"),
         ("round", 1.0),
         ("round", True),
         ("round", None),
         ("attempt", 0),
-        ("attempt", 1001),
+        ("attempt", 10**6 + 1),
         ("attempt", "1"),
         ("attempt", False),
     ],
@@ -166,6 +252,54 @@ def test_a_roster_that_is_unsorted_or_repeats_a_site_is_refused(roster: list[str
         decode_query(encode_frame(SUM | {"roster": roster}, {}))
 
 
+@pytest.mark.parametrize("sites", ["ba", "aa", "aba"])
+def test_offers_that_are_unsorted_or_repeat_a_site_are_refused(sites: str) -> None:
+    found = [OFFER | {"site": site} for site in sites]
+
+    with pytest.raises(FrameError, match="offers must be sorted"):
+        decode_query(encode_frame(SUM | {"offers": found}, {}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"session": 0},
+        {"signed_roster": None},
+        {"signed_roster": ROSTER},
+        {"signed_roster": {"roster": ROSTER, "signature": "0"}},
+        {"signed_roster": {"roster": ROSTER, "signature": SIGNATURE, "more": 1}},
+        {"signed_roster": {"roster": ROSTER | {"sites": []}, "signature": SIGNATURE}},
+        {
+            "signed_roster": {
+                "roster": ROSTER | {"sites": ROSTER["sites"][::-1]},
+                "signature": SIGNATURE,
+            }
+        },
+        {"roster": ["a", "b"]},
+        {"offers": [OFFER]},
+    ],
+    ids=lambda change: repr(change)[:50],
+)
+def test_a_malformed_opening_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(FrameError, match="malformed query"):
+        decode_query(encode_frame(OPEN | change, {}))
+
+
+def test_the_largest_federation_fits_a_frame() -> None:
+    names = [f"s{number:05}".ljust(64, "x") for number in range(10_000)]
+    offers = [OFFER | {"site": name, "run_id": "r" * 200, "session": 10**6} for name in names]
+    body = SUM | {"roster": names, "offers": offers, "run_id": "r" * 200, "group": "g" * 64}
+    query, _ = decode_query(encode_frame(body | {"kind": "evaluation"}, MODEL))
+
+    assert isinstance(query, EvaluationQuery)
+    assert (len(query.roster), len(query.offers)) == (10_000, 10_000)
+    sites = [{"site": name, "identity_key": f"{key:064x}"} for key, name in enumerate(names)]
+    signed = {"roster": ROSTER | {"sites": sites}, "signature": SIGNATURE}
+    opening, _ = decode_query(encode_frame(OPEN | {"signed_roster": signed}, {}))
+    assert isinstance(opening, OpenSessionQuery)
+    assert len(opening.signed_roster.roster.sites) == 10_000
+
+
 def test_a_roster_beyond_the_limit_is_refused() -> None:
     roster = [f"s{number:05}" for number in range(10_001)]
 
@@ -177,9 +311,13 @@ def test_a_roster_beyond_the_limit_is_refused() -> None:
 @pytest.mark.parametrize(
     ("body", "arrays"),
     [
-        (IDENTIFY, {"parameters": np.zeros(4)}),
+        (OPEN, {"parameters": np.zeros(4)}),
         (SUM, {"parameters": np.zeros(4)}),
         (SUM, MODEL),
+        (SUM | {"kind": "counts"}, MODEL),
+        (SUM | {"kind": "evaluation"}, {}),
+        (SUM | {"kind": "site_evaluation"}, {}),
+        (SUM | {"kind": "local_update"}, {"parameters": np.zeros(4)}),
         (GRADIENT, {}),
         (GRADIENT, {"parameters": np.zeros(4)}),
         (GRADIENT, MODEL | {"more": np.zeros(1)}),
@@ -197,7 +335,9 @@ def test_other_arrays_than_the_kind_carries_are_refused(
 
 
 def test_a_query_is_not_encoded_with_other_arrays() -> None:
-    query = MomentsQuery(run_id="run", study_digest=DIGEST, roster=("a", "b"), round=0, attempt=1)
+    query = MomentsQuery(
+        run_id="run", study_digest=DIGEST, session=1, roster=("a", "b"), round=0, attempt=1
+    )
 
     with pytest.raises(FrameError, match="exactly the arrays"):
         encode_query(query, MODEL)
@@ -211,14 +351,14 @@ def test_malformed_bytes_raise_frame_error(noise: bytes) -> None:
 
 def test_a_hostile_kind_does_not_break_the_error() -> None:
     with pytest.raises(FrameError) as caught:
-        decode_query(encode_frame(IDENTIFY | {"kind": "x" * 10**5}, {}))
+        decode_query(encode_frame(OPEN | {"kind": "x" * 10**5}, {}))
 
     str(caught.value).encode()
 
 
 def test_an_encoded_query_holds_no_more_than_the_public_fields() -> None:
     query = GradientSumQuery(
-        run_id="run", study_digest=DIGEST, roster=("a", "b"), round=3, attempt=1
+        run_id="run", study_digest=DIGEST, session=1, roster=("a", "b"), round=3, attempt=1
     )
     body, arrays = decode_frame(encode_query(query, MODEL))
 
@@ -227,6 +367,8 @@ def test_an_encoded_query_holds_no_more_than_the_public_fields() -> None:
         "kind",
         "run_id",
         "study_digest",
+        "session",
+        "offers",
         "roster",
         "round",
         "attempt",

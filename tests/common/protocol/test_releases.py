@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from fedward.common.protocol.frame import FrameError, decode_frame, encode_frame
 from fedward.common.protocol.releases import (
     ExecutedNoise,
-    Identified,
     Refusal,
     RefusalReason,
+    SessionOpened,
     SumRelease,
     decode_answer,
     encode_answer,
+    encode_answer_parts,
 )
+from fedward.common.secure_sum.session import SessionOffer
 
 DIGEST = "0123456789abcdef" * 4
 NOISE = ExecutedNoise(noise_multiplier=2.0, share_multiplier=1.0, sampling_rate=0.5, count=3)
@@ -32,6 +34,19 @@ RELEASE = SumRelease(
     executed=NOISE,
     masked=False,
     scale_bits=24,
+)
+OPENED = SessionOpened(
+    site="site-0",
+    query_digest=DIGEST,
+    offer=SessionOffer(
+        site="site-0",
+        run_id="run",
+        study_digest=DIGEST,
+        roster_digest=DIGEST,
+        session=1,
+        key="4" * 64,
+        signature="6" * 128,
+    ),
 )
 TOTAL = np.array([0, 1, 2**63, 2**64 - 1], dtype=np.uint64)
 
@@ -64,9 +79,18 @@ def test_a_release_without_noise_says_so() -> None:
     assert decode_answer(encode_answer(bare, TOTAL))[0] == bare
 
 
-def test_names_and_refusals_come_back() -> None:
+def test_the_parts_are_the_answer() -> None:
+    total = TOTAL.copy()
+    parts = encode_answer_parts(RELEASE, total)
+
+    assert b"".join(parts) == encode_answer(RELEASE, TOTAL)
+    total[0] = 7
+    assert bytes(parts[-1]) == total.tobytes()
+
+
+def test_session_keys_and_refusals_come_back() -> None:
     answers = [
-        Identified(site="site-0", run_id="run", study_digest=DIGEST),
+        OPENED,
         *(
             Refusal(site="site-0", query_digest=DIGEST, reason=reason, message="Because.")
             for reason in RefusalReason
@@ -89,7 +113,7 @@ def test_the_unit_of_any_clip_of_a_study_can_be_told(clip_exponent: int) -> None
     ("field", "value"),
     [
         ("kind", "gradient"),
-        ("protocol", 2),
+        ("protocol", 1),
         ("protocol", True),
         ("site", "a b"),
         ("site", 1),
@@ -160,6 +184,29 @@ def test_other_arrays_than_one_ring_vector_are_refused(arrays: dict[str, NDArray
         decode_answer(encode_frame(body_of(), arrays))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"offer": None},
+        {"offer": {}},
+        {"offer": OPENED.offer.model_dump() | {"key": "0" * 63}},
+        {"offer": OPENED.offer.model_dump() | {"more": 1}},
+        {"query_digest": "0"},
+        {"session": 1},
+    ],
+)
+def test_a_malformed_session_key_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(FrameError, match="malformed answer"):
+        decode_answer(encode_frame(OPENED.model_dump(mode="json") | change, {}))
+
+
+def test_a_session_key_carries_no_array() -> None:
+    with pytest.raises(FrameError, match="total"):
+        decode_answer(encode_frame(OPENED.model_dump(mode="json"), {"total": TOTAL}))
+    with pytest.raises(FrameError, match="total"):
+        encode_answer(OPENED, TOTAL)
+
+
 def test_a_refusal_carries_no_array() -> None:
     refusal = Refusal(
         site="site-0", query_digest=DIGEST, reason=RefusalReason.PRIVACY, message="No."
@@ -177,7 +224,7 @@ def test_a_refusal_carries_no_array() -> None:
 def test_an_unknown_reason_is_refused(reason: Any) -> None:
     body = {
         "kind": "refusal",
-        "protocol": 1,
+        "protocol": 2,
         "site": "site-0",
         "query_digest": DIGEST,
         "reason": reason,

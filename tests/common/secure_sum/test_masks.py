@@ -1,16 +1,24 @@
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import FrozenInstanceError, replace
 
-from fedward.common.secure_sum.masks import MaskedSum, MaskSource, NoMasks
+import pytest
+
+from fedward.common.secure_sum.masks import MaskedSum
+
+SUM = MaskedSum(
+    run_id="run",
+    study_digest="0" * 64,
+    session=1,
+    roster=("a", "b"),
+    round=1,
+    attempt=1,
+    query_digest="1" * 64,
+)
 
 
-def test_no_masks_are_zeros_and_say_so() -> None:
-    source: MaskSource = NoMasks()
-    masked = MaskedSum(
-        run_id="run", study_digest="0" * 64, roster=("a", "b"), round=1, attempt=1, length=7
-    )
-    mask = source.mask(masked)
-    assert mask.dtype == np.uint64
-    assert mask.tolist() == [0] * 7
-    assert not source.masking
+def test_a_sum_is_a_fact() -> None:
+    assert replace(SUM) == SUM
+    assert len({SUM, replace(SUM), replace(SUM, attempt=2)}) == 2
+    with pytest.raises(FrozenInstanceError):
+        SUM.round = 2  # type: ignore[misc]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from scipy import stats
 
 from fedward.common.privacy.plan import SumPlan
 from fedward.common.privacy.random_source import RandomSource
-from fedward.common.secure_sum.noise import codec_for, noise_share
+from fedward.common.secure_sum.noise import add_noise_share, codec_for, noise_share
 
 SITES, COLLUDING, LENGTH = 4, 1, 50_000
 PLAN = SumPlan(
@@ -70,3 +71,21 @@ def test_codec_of_another_plan_is_refused() -> None:
     for other in (replace(PLAN, clip=1.0), replace(PLAN, noise_multiplier=8.0)):
         with pytest.raises(ValueError, match="another plan"):
             noise_share(other, CODEC, stream)
+
+
+def test_a_share_is_added_in_place() -> None:
+    elements = CODEC.encode(np.linspace(-1, 1, LENGTH))
+    total = elements + shares(PLAN, 1)[0]
+    stream = RandomSource.insecure(17).stream(purpose="noise", context=bytes([0]))
+    add_noise_share(elements, PLAN, CODEC, stream)
+    assert np.array_equal(elements, total)
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.zeros(LENGTH), np.zeros(LENGTH + 1, dtype=np.uint64)], ids=["float", "longer"]
+)
+def test_a_share_is_not_added_to_another_codecs_elements(wrong: NDArray[Any]) -> None:
+    stream = RandomSource.from_os().stream(purpose="noise", context=b"")
+    with pytest.raises(ValueError, match="expected uint64"):
+        add_noise_share(wrong, PLAN, CODEC, stream)
+    assert not wrong.any()

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fedward.common.errors import PrivacyRefusal
+from fedward.common.privacy.discrete_gaussian_table import envelope_table
 from fedward.common.secure_sum.ring import RingCodec, decode_units
 
 
@@ -119,6 +121,100 @@ def test_noise_needs_a_multiplier(multiplier: float) -> None:
 def test_what_could_overflow_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(PrivacyRefusal, match="max_patients_per_site"):
         codec(**changes)
+
+
+RINGS = st.fixed_dictionaries(
+    {
+        "clip": st.floats(1e-6, 1e9),
+        "length": st.integers(1, 50),
+        # Powers from a few to what no ring holds, so that many are at the edge.
+        "max_patients": st.floats(0, 28).map(lambda power: int(2**power)),
+        "sites": st.floats(0, 20).map(lambda power: int(2**power)),
+        "noise_multiplier": st.one_of(
+            st.just(0.0), st.floats(-3, 24).map(lambda power: 2.0**power)
+        ),
+        "resolution_bits": st.integers(24, 44),
+    }
+)
+
+
+def largest_draw(sigma: float) -> int:
+    """How far from zero the sampler gets, from its own table."""
+    table = envelope_table(sigma)
+    return max(-int(table.starts[0]), int(table.starts[-1]) + 2**table.width_log2 - 1)
+
+
+def units(elements: np.ndarray) -> list[int]:
+    return [int(element) for element in elements.view(np.int64)]
+
+
+@settings(max_examples=300)
+@given(facts=RINGS)
+def test_the_largest_sum_of_a_ring_that_is_admitted_does_not_wrap(facts: dict[str, Any]) -> None:
+    try:
+        ring = RingCodec(**facts)
+    except PrivacyRefusal:
+        reject()
+    # All patients of all sites at the clip and in one direction, and the furthest noise.
+    values = np.zeros(ring.length)
+    values[0] = ring.max_patients * ring.clip * (1 + ring.summation_rounding)
+    (largest, *_) = units(ring.encode(values))
+    with pytest.raises(PrivacyRefusal, match="nothing is released"):
+        ring.encode(1.01 * values)
+    noise = 0
+    if ring.noise_multiplier:
+        noise = largest_draw(ring.noise_sigma_units(ring.noise_multiplier))
+    for sign in (1, -1):
+        total = sign * ring.sites * (largest + noise)
+        assert abs(total) < 2**62
+        elements = np.full(ring.length, total % 2**64, dtype=np.uint64)
+        assert ring.decode(elements)[0] == math.ldexp(total, -ring.scale_bits)
+        # One term at a time, as the coordinator adds.
+        term = np.uint64(sign * (largest + noise) % 2**64)
+        added = np.multiply(term, np.uint64(ring.sites), dtype=np.uint64)
+        assert units(np.array([added])) == [total]
+
+
+@settings(max_examples=300)
+@given(facts=RINGS)
+def test_only_what_comes_near_the_ring_is_refused(facts: dict[str, Any]) -> None:
+    try:
+        RingCodec(**facts)
+    except PrivacyRefusal:
+        # Two to this power units are one clip, or less than twice that.
+        bits = facts["resolution_bits"] + 1
+        clips = facts["max_patients"] + 20 * facts["noise_multiplier"]
+        exact = facts["max_patients"] < 2**25
+        sampled = math.log2(max(facts["noise_multiplier"], 1)) + bits < 44
+        assert not (exact and sampled and facts["sites"] * clips * 2**bits < 2**60)
+
+
+@given(facts=RINGS, factor=st.sampled_from(["max_patients", "sites", "noise_multiplier"]))
+def test_more_of_what_was_refused_is_refused(facts: dict[str, Any], factor: str) -> None:
+    try:
+        RingCodec(**facts)
+    except PrivacyRefusal:
+        with pytest.raises(PrivacyRefusal, match="max_patients_per_site"):
+            RingCodec(**(facts | {factor: 2 * facts[factor]}))
+    else:
+        reject()
+
+
+@pytest.mark.parametrize("length", [1, 8191, 8192, 8193, 20_000])
+def test_long_sums_are_encoded_like_short_ones(length: int) -> None:
+    ring = codec(length=length)
+    values = np.random.default_rng(length).normal(size=length)
+    encoded = ring.encode(values)
+    assert encoded.dtype == np.uint64
+    assert np.array_equal(encoded.view(np.int64), np.rint(values * ring.scale))
+    values[-1] = math.nan
+    with pytest.raises(PrivacyRefusal, match="nothing is released"):
+        ring.encode(values)
+    # The norm is that of the whole sum.
+    spread = np.full(length, 1000.0 / math.sqrt(length))
+    assert ring.encode(spread).size == length
+    with pytest.raises(PrivacyRefusal, match="nothing is released"):
+        ring.encode(1.001 * spread)
 
 
 def test_the_largest_study_fits() -> None:

@@ -37,10 +37,36 @@ def test_check_with_sites_shows_noise_and_both_epsilons(
     monkeypatch.setenv("COLUMNS", "200")
     assert run(["study", "check", "breast_cancer", "--sites", "4"]) == 0
     out = out_of(capsys)
-    assert "sigma of the scaler" in out
-    assert "sigma of training" in out
-    assert "while at most 1 site cheats" in out
-    assert "epsilon alone" in out
+    for sums in ("the scaler", "training", "the evaluation", "the counts by outcome"):
+        assert f"│ sigma of {sums} │" in out
+    assert "sigma of each site's own" not in out
+    for patients in ("training", "held out"):
+        assert f"│ epsilon, {patients} patients │ 1.0000, while at most 1 site cheats │" in out
+        assert f"│ epsilon, {patients} patients, alone │ 1.8350 if every other site cheats" in out
+    assert "│ spare attempts │ none │" in out
+
+
+def test_check_with_sites_shows_what_is_planned_and_no_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    text = find_study("heart_disease").read_text(encoding="utf-8")
+    path = tmp_path / "study.toml"
+    own = text.replace("clip = 1.0", "clip = 1.0\nspare_attempts = 2")
+    path.write_text(own.replace("[evaluation]", "[evaluation]\nper_site = true"), encoding="utf-8")
+    assert run(["study", "check", str(path), "--sites", "4"]) == 0
+    out = out_of(capsys)
+    assert "sigma of each site's own evaluation" in out
+    assert "times the clip, in each of 42 sums" in out
+    assert "│ spare attempts │ 2 of each kind, paid for above │" in out
+    silent = text.replace("[evaluation]", "[evaluation]\nrelease = false")
+    path.write_text(silent, encoding="utf-8")
+    assert run(["study", "check", str(path), "--sites", "4"]) == 0
+    out = out_of(capsys)
+    assert "evaluation │ 34% of the patients" in out
+    assert "epsilon, training patients" in out
+    assert "sigma of the evaluation" not in out
+    assert "epsilon, held out patients" not in out
 
 
 def test_too_few_sites_are_refused_before_anything_is_printed(

@@ -6,9 +6,11 @@ import pytest
 
 from fedward.common.study.definition import Study
 from fedward.common.study.description import (
+    describe_evaluation,
     describe_model,
     describe_privacy,
     describe_scaling,
+    describe_statistics,
     describe_training,
     described,
     while_few_cheat,
@@ -23,7 +25,16 @@ def study(name: str, **tables: Any) -> Study:
 
 def test_each_topic_comes_once() -> None:
     topics = [topic for topic, _ in described(study("heart_disease"), columns=15)]
-    assert topics == ["target", "cohort", "scaling", "model", "training", "privacy", "evaluation"]
+    assert topics == [
+        "target",
+        "cohort",
+        "scaling",
+        "model",
+        "training",
+        "statistics",
+        "privacy",
+        "evaluation",
+    ]
 
 
 def test_scaling_names_its_share_of_the_budget() -> None:
@@ -76,3 +87,43 @@ def test_privacy_says_against_whom(colluding: int, words: str) -> None:
     text = describe_privacy(study("heart_disease", cohort=cohort, privacy=privacy))
     assert text.startswith("epsilon at most 1 at delta 0.0001, clip 1; ")
     assert text.endswith(words)
+
+
+@pytest.mark.parametrize(
+    ("spares", "words"),
+    [
+        (1, "clip 1, 1 sum of each kind to spare for drop-outs; noise"),
+        (7, "clip 1, 7 sums of each kind to spare for drop-outs; noise"),
+    ],
+)
+def test_spare_attempts_are_told(spares: int, words: str) -> None:
+    privacy = {"epsilon": 1.0, "delta": 1e-4, "spare_attempts": spares}
+    assert words in describe_privacy(study("heart_disease", privacy=privacy))
+
+
+def test_statistics_name_their_share_or_their_absence() -> None:
+    assert describe_statistics(study("heart_disease")) == "none"
+    text = describe_statistics(study("breast_cancer"))
+    assert text == "noised numbers of training patients by outcome, for 2% of the privacy budget"
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "words"),
+    [
+        ({}, "released: one noised sum over all sites"),
+        (
+            {"per_site": True},
+            "released: one noised sum over all sites and a noised sum of each site by itself",
+        ),
+        ({"per_site": True, "release": False}, "released: a noised sum of each site by itself"),
+        ({"release": False}, "nothing about them is released"),
+        (
+            {"groups": {"north": ("a", "b"), "south": ("c", "d", "e")}},
+            "released: one noised sum for each of north (2 sites), south (3 sites) and any others",
+        ),
+    ],
+)
+def test_what_is_released_about_held_out_patients(evaluation: dict[str, Any], words: str) -> None:
+    text = describe_evaluation(study("heart_disease", evaluation=evaluation))
+    assert text.endswith(f"; {words}")
+    assert text.startswith("20% of the patients of each site are held out; from a probability of 0")

@@ -226,6 +226,30 @@ def test_a_good_study_loads(tmp_path: Path) -> None:
             "use one of hidden, activation.",
         ),
         ("[model]", "[modell]", "my/study.toml: model is missing; add it (a table)."),
+        (
+            "[model]",
+            '[evaluation]\ngroups = { a = ["x", "y"], b = ["y", "z"] }\n[model]',
+            "my/study.toml: evaluation.groups hold site 'y' twice, in 'a' and in 'b', but a "
+            "patient may be summed only once; list it in one group.",
+        ),
+        (
+            "[model]",
+            '[evaluation.groups]\nall = ["x", "y"]\n[model]',
+            "my/study.toml: evaluation.groups cannot have the name 'all', which is taken; "
+            "rename it.",
+        ),
+        (
+            "[model]",
+            '[evaluation.groups]\na = ["x"]\n[model]',
+            "my/study.toml: evaluation.groups.a has 1 sites, must have at least "
+            "cohort.minimum_sites = 2; add sites or join groups.",
+        ),
+        (
+            "[model]",
+            '[scaling]\nmethod = "private_moments"\n[statistics]\nbudget_share = 0.9\n[model]',
+            "my/study.toml: scaling.budget_share and statistics.budget_share add up to 1.1, must "
+            "be below 1 so that training keeps a part; lower one of them.",
+        ),
     ],
 )
 def test_each_fault_is_one_sentence_with_file_field_and_fix(

@@ -10,7 +10,7 @@ import pytest
 import fedward.server.training.checkpoints as checkpoints_module
 from fedward.common.errors import InputError
 from fedward.common.protocol.releases import ExecutedNoise
-from fedward.server.sum_rounds import ReleaseRecord
+from fedward.server.release_log import ReleaseRecord
 from fedward.server.training.checkpoints import CheckpointFolder
 from fedward.server.training.state import TrainingState
 
@@ -37,13 +37,19 @@ def records_of(round_number: int) -> list[ReleaseRecord]:
     return [
         ReleaseRecord(
             site=site,
-            kind="gradient_sum",
+            kind="training",
+            session=1,
             round=round_number,
             attempt=1,
             query_digest="1" * 64,
-            release_digest="2" * 64,
+            release_digest="2" * 64 if site == "a" else None,
             executed=NOISE if site == "a" else None,
-            masked=False,
+            masked=site == "a",
+            bytes=100,
+            query_bytes=50,
+            summed=site == "a",
+            charged=True,
+            failure=None if site == "a" else "no reply in time",
         )
         for site in "ab"
     ]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -38,10 +39,18 @@ def beginning() -> TrainingState:
     )
 
 
-def trained(study: Study, totals: Iterable[NDArray[np.float64]] = TOTALS) -> list[TrainingState]:
+def trained(
+    study: Study,
+    totals: Iterable[NDArray[np.float64]] = TOTALS,
+    *,
+    sites: int = SITES,
+    last_rounds: Iterable[int] = itertools.repeat(ROUNDS),
+) -> list[TrainingState]:
     states = [beginning()]
-    for total in totals:
-        states.append(stepped(states[-1], total, study, sites=SITES))
+    for total, last in zip(totals, last_rounds, strict=False):
+        states.append(
+            stepped(states[-1], total, study, sites=sites, all_sites=SITES, last_round=last)
+        )
     return states[1:]
 
 
@@ -129,6 +138,33 @@ def test_without_averaging_the_model_is_the_last_iterate(make_study: MakeStudy) 
     assert last.model_parameters.tolist() == last.parameters.tolist()
 
 
+def test_a_round_over_fewer_sites_divides_by_their_part_of_the_patients(
+    make_study: MakeStudy,
+) -> None:
+    study = distributed(make_study, momentum=0.5)
+    few = trained(study, TOTALS * 3 / 5, sites=3)
+
+    for state, whole in zip(few, trained(study), strict=True):
+        np.testing.assert_allclose(state.parameters, whole.parameters, rtol=1e-12)
+
+
+def test_the_tail_ends_with_the_last_round_that_is_paid_for(make_study: MakeStudy) -> None:
+    study = distributed(make_study, average_last=3)
+    iterates = [state.parameters for state in trained(distributed(make_study))]
+    # Two attempts are lost at rounds 4 and 6: the training ends with round 6.
+    states = trained(study, TOTALS[:6], last_rounds=[8, 8, 8, 7, 7, 6])
+
+    # Round 4 was not known to be one of the last three.
+    assert [state.tail_count for state in states] == [0, 0, 0, 0, 1, 2]
+    np.testing.assert_allclose(
+        states[-1].model_parameters, np.mean(iterates[4:6], axis=0), rtol=1e-12
+    )
+    early = trained(study, TOTALS[:6], last_rounds=itertools.repeat(6))
+    np.testing.assert_allclose(
+        early[-1].model_parameters, np.mean(iterates[3:6], axis=0), rtol=1e-12
+    )
+
+
 @pytest.mark.parametrize(
     "changes", [{"combine": "fedavg"}, {"combine": "fedprox", "proximal": 0.1}]
 )
@@ -176,7 +212,7 @@ def test_a_step_changes_no_array_in_place(make_study: MakeStudy, kind: str) -> N
     )
     state, total = beginning(), TOTALS[0].copy()
     before = state.to_frame()
-    after = stepped(state, total, study, sites=SITES)
+    after = stepped(state, total, study, sites=SITES, all_sites=SITES, last_round=ROUNDS)
 
     assert state.to_frame() == before
     assert total.tolist() == TOTALS[0].tolist()

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import pytest
 from flwr.app import ConfigRecord, Context, Message, RecordDict
@@ -14,20 +14,29 @@ from fedward.simulations.engines.node_numbers import COORDINATOR_NODE, node_of
 
 
 class EchoGrid(DirectGrid):
-    """Nodes that answer with what they were sent, the last one first."""
+    """Nodes that echo what they were sent, the last one first, ``at_once`` of them a pull."""
 
-    def __init__(self, *, sites: int, seconds: float = 0.0) -> None:
+    def __init__(self, *, sites: int, seconds: float = 0.0, at_once: int = 100) -> None:
         super().__init__(sites=sites)
         TaskIdentity.task_id = TaskIdentity.run_id = 1
         TaskIdentity.node_id = COORDINATOR_NODE
         self.seconds = seconds
-        self.executed: list[list[str]] = []
+        self.at_once = at_once
+        self.waiting: dict[str, Message] = {}
+        self.executed: list[str] = []
 
-    def execute(self, messages: Sequence[Message]) -> Iterable[Message]:
-        self.executed.append([message.metadata.message_id for message in messages])
+    def submit(self, messages: Sequence[Message]) -> None:
+        self.waiting |= {message.metadata.message_id: message for message in messages}
+
+    def ready(self, message_ids: Sequence[str]) -> list[Message]:
+        names = [name for name in reversed(message_ids) if name in self.waiting][: self.at_once]
         time.sleep(self.seconds)
-        for message in reversed(messages):
-            yield Message(message.content, reply_to=message)
+        self.executed += names
+        replies = []
+        for name in names:
+            message = self.waiting.pop(name)
+            replies.append(Message(message.content, reply_to=message))
+        return replies
 
 
 def message_to(number: int, text: str) -> Message:
@@ -39,16 +48,17 @@ def text_of(message: Message) -> object:
     return message.content.config_records["said"]["text"]
 
 
-def test_every_reply_belongs_to_its_message() -> None:
-    grid = EchoGrid(sites=3)
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_every_reply_belongs_to_its_message(at_once: int) -> None:
+    grid = EchoGrid(sites=3, at_once=at_once)
     messages = [message_to(number, f"hello {number}") for number in range(3)]
     replies = grid.send_and_receive(messages)
 
-    assert [text_of(reply) for reply in replies] == ["hello 0", "hello 1", "hello 2"]
+    assert [text_of(reply) for reply in replies] == ["hello 2", "hello 1", "hello 0"]
     assert [reply.metadata.reply_to_message_id for reply in replies] == [
-        message.metadata.message_id for message in messages
+        message.metadata.message_id for message in reversed(messages)
     ]
-    assert [reply.metadata.src_node_id for reply in replies] == [node_of(n) for n in range(3)]
+    assert [reply.metadata.src_node_id for reply in replies] == [node_of(n) for n in (2, 1, 0)]
 
 
 def test_message_ids_are_never_used_twice() -> None:
@@ -56,24 +66,33 @@ def test_message_ids_are_never_used_twice() -> None:
     for _ in range(3):
         grid.send_and_receive([message_to(number, "hello") for number in range(2)])
 
-    ids = [name for batch in grid.executed for name in batch]
-    assert len(set(ids)) == len(ids) == 6
+    assert len(set(grid.executed)) == len(grid.executed) == 6
 
 
 def test_pushed_messages_are_pulled_once() -> None:
     grid = EchoGrid(sites=2)
     ids = list(grid.push_messages([message_to(0, "a"), message_to(1, "b")]))
+    assert grid.executed == []
 
     assert [text_of(reply) for reply in grid.pull_messages(ids[:1])] == ["a"]
     assert [text_of(reply) for reply in grid.pull_messages(ids)] == ["b"]
     assert grid.pull_messages([*ids, "unknown"]) == []
 
 
-def test_replies_after_the_timeout_are_dropped_for_good() -> None:
-    grid = EchoGrid(sites=1, seconds=0.02)
+def test_messages_of_several_pushes_wait_together() -> None:
+    grid = EchoGrid(sites=2)
+    ids = [*grid.push_messages([message_to(0, "a")]), *grid.push_messages([message_to(1, "b")])]
 
-    assert grid.send_and_receive([message_to(0, "a")], timeout=0.001) == []
-    assert len(grid.send_and_receive([message_to(0, "b")], timeout=60)) == 1
+    assert [text_of(reply) for reply in grid.pull_messages(ids)] == ["b", "a"]
+
+
+def test_replies_after_the_timeout_are_not_waited_for() -> None:
+    grid = EchoGrid(sites=2, seconds=0.02, at_once=1)
+    messages = [message_to(0, "a"), message_to(1, "b")]
+
+    # The one that was being made when the time was up is there.
+    assert [text_of(reply) for reply in grid.send_and_receive(messages, timeout=0.001)] == ["b"]
+    assert len(grid.send_and_receive([message_to(0, "c")], timeout=60)) == 1
 
 
 def test_it_names_its_nodes() -> None:

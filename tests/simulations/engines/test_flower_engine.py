@@ -4,18 +4,17 @@ from collections.abc import Callable
 
 import pytest
 
-from fedward.client.vault.gate import SitePolicy
 from fedward.common.study.definition import Study
-from fedward.server.coordinator import RunOptions
-from fedward.server.sum_rounds import CoordinationError
+from fedward.server.errors import CoordinationError
+from fedward.server.run_options import RunOptions
+from fedward.simulations.drop_outs import DropOuts
 from fedward.simulations.engines.flower_engine import FlowerEngine
 from fedward.simulations.engines.in_process_engine import InProcessEngine
 from fedward.simulations.federation import SimulatedSite, train
 
-KNOWN_SITES = frozenset(f"site-{number}" for number in range(10))
-
+MakeStudy = Callable[..., Study]
 MakeSites = Callable[..., list[SimulatedSite]]
-OPTIONS = RunOptions(run_id="run", expected_sites=3, timeout=120.0)
+MakeOptions = Callable[..., RunOptions]
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 
@@ -26,19 +25,46 @@ def _needs_ray() -> None:
 
 
 def test_flowers_own_simulation_gives_the_same_model_and_log(
-    study: Study, make_sites: MakeSites
+    study: Study, make_sites: MakeSites, make_options: MakeOptions
 ) -> None:
+    """With masks: all vaults live in one worker process, or sessions would be unknown."""
     in_process, under_flower = (
-        train(study, make_sites(study, noise_seed=3), engine=engine, options=OPTIONS)
+        train(
+            study,
+            make_sites(study, noise_seed=3, count=5),
+            engine=engine,
+            options=make_options(5, study=study, timeout=120.0),
+        )
         for engine in (InProcessEngine(), FlowerEngine())
     )
 
     assert under_flower.state.to_frame() == in_process.state.to_frame()
     assert under_flower.records == in_process.records
+    assert {line.masked for line in under_flower.records} == {True}
 
 
-def test_a_refusal_comes_through(study: Study, make_sites: MakeSites) -> None:
-    sites = make_sites(study, policy=SitePolicy(known_sites=KNOWN_SITES, epsilon_cap=0.1))
+def test_sites_that_fail_are_left_out_there_too(
+    make_study: MakeStudy, make_sites: MakeSites, make_options: MakeOptions
+) -> None:
+    study = make_study(privacy={"spare_attempts": 3})
+    in_process, under_flower = (
+        train(
+            study,
+            make_sites(study, noise_seed=3, count=5, drop_outs=DropOuts(rate=0.15, seed=2)),
+            engine=engine,
+            options=make_options(5, study=study, timeout=120.0, rejoin_after=1),
+        )
+        for engine in (InProcessEngine(), FlowerEngine())
+    )
+
+    assert under_flower.state.lost > 0
+    assert under_flower.state.to_frame() == in_process.state.to_frame()
+
+
+def test_a_refusal_comes_through(
+    study: Study, make_sites: MakeSites, make_options: MakeOptions
+) -> None:
+    sites = make_sites(study, policy={"epsilon_cap": 0.1})
 
     with pytest.raises(CoordinationError, match=r"refused \(budget_exceeded\)"):
-        train(study, sites, engine=FlowerEngine(), options=OPTIONS)
+        train(study, sites, engine=FlowerEngine(), options=make_options(study=study, timeout=120.0))

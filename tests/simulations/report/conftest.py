@@ -11,11 +11,18 @@ import pytest
 from fedward.simulations.results import (
     ArmKind,
     ArmResult,
+    ChargedBin,
+    ChargedEvaluation,
+    ChargedGroup,
     CrossCheck,
     ExperimentResult,
+    Figure,
+    Metrics,
     RoundPoint,
     SeedResult,
     SiteSummary,
+    SumTraffic,
+    Traffic,
 )
 from fedward.simulations.summaries import Predictions, build_arm, metrics_of
 
@@ -40,9 +47,18 @@ def make_result(
     title: str = "Malignant or benign? Breast masses from fine-needle aspirates",
     insecure: int | None = None,
     one_class: bool = False,
-    masked: bool = False,
+    masked: bool = True,
+    drop_out: float = 0.0,
+    groups: dict[str, list[int]] | None = None,
+    per_site: bool = False,
+    counts: bool = True,
+    wire: bool = True,
 ) -> ExperimentResult:
-    """An experiment over all six kinds; ``one_class`` leaves AUROC and others undefined."""
+    """An experiment over all six kinds; ``one_class`` leaves AUROC and others undefined.
+
+    ``groups`` are places in the list of sites; ``wire`` False leaves out what the coordinator
+    measured and what crossed to it, as in a run without federated ways.
+    """
     generator = np.random.default_rng(7)
     held_out = [12 + (23 * site) % 41 for site in range(sites)]
     shares = [0.2 + 0.5 * ((site * 0.618) % 1) for site in range(sites)]
@@ -52,13 +68,28 @@ def make_result(
         for epsilon in (None,) if loss is None else epsilons:
             separation = best - (loss / epsilon if loss and epsilon else 0.0)
             label = words if epsilon is None else f"{words}, ε = {epsilon:g}"
-            arms.append(
-                _arm(
-                    generator, kind, label, epsilon,
-                    separation=max(0.4, separation), names=names, held_out=held_out,
-                    shares=[0.0] * sites if one_class else shares, seeds=seeds,
-                )
+            arm = _arm(
+                generator, kind, label, epsilon,
+                separation=max(0.4, separation), names=names, held_out=held_out,
+                shares=[0.0] * sites if one_class else shares, seeds=seeds,
             )  # fmt: skip
+            if wire and kind.startswith("federated"):
+                members = {
+                    name: [names[place] for place in places]
+                    for name, places in (groups or {"all": list(range(sites))}).items()
+                }
+                arm = arm.model_copy(
+                    update={
+                        "traffic": _traffic(sites, drop_out, per_site=per_site, masked=masked),
+                        "charged_evaluation": [
+                            _charged(
+                                seed, epsilon, members, names if per_site else [], counts=counts
+                            )
+                            for seed in arm.seeds
+                        ],
+                    }
+                )
+            arms.append(arm)
     return ExperimentResult(
         study_name="breast_cancer",
         study_title=title,
@@ -95,6 +126,90 @@ def make_result(
         seconds=41.7,
         threshold=0.5,
         masked=masked,
+        drop_out=drop_out,
+    )
+
+
+def _traffic(sites: int, drop_out: float, *, per_site: bool, masked: bool) -> Traffic:
+    lost = 3.5 if drop_out else 0.0
+    kinds = ["moments", "training", "evaluation", "counts"]
+    kinds += ["site_evaluation"] if per_site else []
+    return Traffic(
+        sites=sites,
+        sessions=2.0 if drop_out else 1.0,
+        exchanges=ROUNDS + len(kinds) + lost,
+        attempts=ROUNDS + len(kinds) - 1 + lost,
+        lost=lost,
+        repeated=lost,
+        bytes_up=812.0,
+        bytes_down=2468.5,
+        by_kind=[
+            SumTraffic(
+                kind=kind,
+                sums=float(ROUNDS if kind == "training" else 1),
+                attempts=ROUNDS + lost if kind == "training" else 1.0,
+                bytes_up=800.0 + len(kind),
+                bytes_down=2400.0 + len(kind),
+            )
+            for kind in kinds
+        ],
+        seconds_computing=0.00123,
+        seconds_in_noise=0.000456,
+        seconds_in_masks=0.00789 if masked else 0.0,
+    )
+
+
+def _charged(
+    seed: SeedResult,
+    epsilon: float | None,
+    groups: dict[str, list[str]],
+    sites: list[str],
+    *,
+    counts: bool,
+) -> ChargedEvaluation:
+    """Estimates off by a little, and by more at a smaller epsilon."""
+    noise = 0.02 / (epsilon or 100.0)
+
+    def group(name: str, members: list[str], metrics: Metrics) -> ChargedGroup:
+        exact = {
+            "patients": float(metrics.patients),
+            "accuracy": metrics.accuracy,
+            "auroc": metrics.auroc,
+            "brier": metrics.brier,
+        }
+        figures = {
+            figure: Figure(
+                value=None if value is None else value * (1 - noise),
+                low=None if value is None else value * (1 - 2 * noise) - 0.03,
+                high=None if value is None else value + 0.03,
+                full_view=value,
+            )
+            for figure, value in exact.items()
+        }
+        return ChargedGroup(
+            name=name,
+            sites=members,
+            figures=figures,
+            calibration=[
+                ChargedBin(
+                    low=0.0,
+                    high=1.0,
+                    patients=figures["patients"],
+                    observed_rate=Figure(value=0.4, low=0.3, high=0.5, full_view=0.41),
+                )
+            ],
+        )
+
+    return ChargedEvaluation(
+        seed=seed.seed,
+        groups=[group(name, members, seed.overall) for name, members in groups.items()],
+        by_site=[group(site, [site], seed.by_site[site]) for site in sites],
+        counts={
+            "positive": Figure(value=171.4, low=160.2, high=182.7, full_view=170.0),
+            "negative": Figure(value=283.9, low=272.6, high=295.1, full_view=285.0),
+        }
+        if counts
+        else {},
     )
 
 

@@ -20,7 +20,7 @@ def only(result: ExperimentResult, *kinds: ArmKind) -> ExperimentResult:
 
 
 def test_headline_takes_the_private_federated_arm_nearest_to_one(experiment: Maker) -> None:
-    result = experiment()
+    result = experiment(masked=False)
     arm = next(
         arm
         for arm in result.arms
@@ -36,14 +36,14 @@ def test_headline_takes_the_private_federated_arm_nearest_to_one(experiment: Mak
 
 
 def test_with_masks_one_epsilon_holds_against_the_coordinator_too(experiment: Maker) -> None:
-    headline = headline_of(experiment(masked=True))
+    headline = headline_of(experiment())
     assert headline.sentence.startswith("Federated with privacy at epsilon 1.00 reaches ")
     assert "coordinator" not in headline.sentence
     assert all(figure.epsilons is None for figure in headline.figures)
 
 
 def test_without_masks_the_card_says_whom_each_epsilon_is_for(experiment: Maker) -> None:
-    private, *others = headline_of(experiment()).figures
+    private, *others = headline_of(experiment(masked=False)).figures
     assert private.epsilons == (
         "ε 1.00 for whoever sees only the sums and the model, 1.94 against the coordinator"
     )
@@ -51,7 +51,7 @@ def test_without_masks_the_card_says_whom_each_epsilon_is_for(experiment: Maker)
 
 
 def test_equal_epsilons_are_said_once(experiment: Maker) -> None:
-    headline = headline_of(only(experiment(), "federated_local"))
+    headline = headline_of(only(experiment(masked=False), "federated_local"))
     assert headline.sentence.startswith("Federated with privacy at epsilon 1.00 reaches ")
     assert headline.figures[0].epsilons is None
 

@@ -58,3 +58,27 @@ def test_an_interval_shows_its_half_width_only_when_it_has_one() -> None:
     assert numbers.plus_minus(Interval(mean=0.9621, low=None, high=None)) == "0.962"
     assert numbers.plus_minus(None) == "-"
     assert numbers.half_width(Interval(mean=0.5, low=0.4, high=0.6)) == pytest.approx(0.1)
+
+
+def test_bytes_have_a_unit_that_fits() -> None:
+    values = (0, 999, 1000, 1234, 99_900, 123_456, 8_000_064, 2.5e9)
+    assert [numbers.byte_count(value) for value in values] == [
+        "0 B", "999 B", "1.0 kB", "1.2 kB", "99.9 kB", "123 kB", "8.0 MB", "2.5 GB",
+    ]  # fmt: skip
+    assert numbers.byte_count(None) == "-"
+
+
+def test_short_times_keep_their_digits() -> None:
+    assert [numbers.milliseconds(value) for value in (0.0, 0.00123, 0.0456, 0.789, None)] == [
+        "0.00 ms", "1.23 ms", "45.6 ms", "789 ms", "-",
+    ]  # fmt: skip
+
+
+def test_means_of_whole_numbers() -> None:
+    assert [numbers.mean_count(value) for value in (3.0, 3.25, 12_345.0)] == ["3", "3.2", "12,345"]
+
+
+def test_an_interval_has_both_ends_or_none() -> None:
+    assert numbers.between(0.5, 0.25 + 0.5) == "0.500 to 0.750"
+    assert numbers.between(3.4, 8.6, 0) == "3 to 9"
+    assert numbers.between(None, 1.0) == "-"

@@ -247,8 +247,8 @@ def test_banner_is_there_exactly_when_the_noise_was_reproducible(
     assert "No privacy guarantee" not in text
 
 
-def test_without_masks_the_page_says_whom_each_epsilon_is_for(text: str) -> None:
-    shown = " ".join(text.split())
+def test_without_masks_the_page_says_whom_each_epsilon_is_for(experiment: Maker) -> None:
+    shown = " ".join(render_page(experiment(masked=False)).split())
     assert "epsilon 1.00 (1.94 against the coordinator) reaches" in shown
     # In the text, in both captions, in the legend and on the card.
     assert "In this run releases were not masked" in shown
@@ -261,11 +261,17 @@ def test_without_masks_the_page_says_whom_each_epsilon_is_for(text: str) -> None
         assert wrong not in shown
 
 
-def test_with_masks_the_page_speaks_of_sums_only(experiment: Maker) -> None:
-    shown = " ".join(render_page(experiment(masked=True)).split())
+def test_with_masks_the_page_speaks_of_sums_only(text: str) -> None:
+    shown = " ".join(text.split())
     assert "only the sum of all is seen" in shown
     assert "the coordinator sees the sum of all hospitals, no single contribution" in shown
-    for wrong in ("not masked", "against the coordinator", "whoever sees only", "sees each"):
+    for wrong in (
+        "not masked",
+        "no masks",
+        "against the coordinator",
+        "whoever sees only",
+        "sees each",
+    ):
         assert wrong not in shown
 
 
@@ -360,3 +366,84 @@ def test_an_older_report_survives_a_failed_one(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     write_report(changed, tmp_path)
     assert "Another" in (tmp_path / "report.html").read_text("utf-8")
+
+
+def shown_figure(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def test_what_the_coordinator_measured_stands_beside_the_exact_figures(
+    result: ExperimentResult, text: str
+) -> None:
+    private = [arm for arm in result.arms if arm.kind.startswith("federated") and arm.epsilon]
+    table = Reader(text).tables["measured-table"]
+    names = {"Patients": "patients", "Accuracy": "accuracy", "AUROC": "auroc", "Brier": "brier"}
+    assert [cell[0] for cell in table[0]] == ["Model", *list(names)[:3], "Brier score"]
+
+    for row, arm in zip(table[1:], private, strict=True):
+        assert row[0][0].replace("\u00a0", " ") == arm.label
+        (group,) = arm.charged_evaluation[0].groups
+        for (shown, values), name in zip(row[1:], names.values(), strict=True):
+            found, digits = group.figures[name], 0 if name == "patients" else 3
+            low, high, exact = (
+                shown_figure(value, digits) for value in (found.low, found.high, found.full_view)
+            )
+            assert shown == f"{shown_figure(found.value, digits)} {low} to {high}exact {exact}"
+            assert values == [repr(found.value)]
+    counts = private[0].charged_evaluation[0].counts
+    assert Reader(text).rows("counted-table")[0][1] == (
+        "171 160 to 183exact 170",
+        [repr(counts["positive"].value)],
+    )
+
+
+def test_groups_and_single_hospitals_are_named_where_there_are_any(experiment: Maker) -> None:
+    one = Reader(render_page(experiment(epsilons=(1.0,))))
+    several = Reader(
+        render_page(
+            experiment(
+                epsilons=(1.0, 3.0), groups={"east": [0, 1], "others": [2, 3]}, per_site=True
+            )
+        )
+    )
+
+    assert "measured-by-site" not in one.tables
+    assert [row[1][0] for row in several.rows("measured-table")] == ["east", "others"] * 4
+    hospitals = ["hospital_a", "hospital_b", "hospital_c", "hospital_d"]
+    # One epsilon of each way, or the table would have no end.
+    assert [row[1][0] for row in several.rows("measured-by-site")] == hospitals * 2
+
+
+def test_a_figure_that_the_noise_hides_is_a_dash(experiment: Maker) -> None:
+    text = render_page(experiment(one_class=True, epsilons=(1.0,)))
+    assert Reader(text).rows("measured-table")[0][3] == ("-exact -", [])
+
+
+def test_the_wire_table_shows_the_numbers_of_the_json(result: ExperimentResult, text: str) -> None:
+    reader = Reader(text)
+    federated = [arm for arm in result.arms if arm.kind.startswith("federated")]
+    for row, arm in zip(reader.rows("wire-table"), federated, strict=True):
+        assert row[0][0].replace("\u00a0", " ") == arm.label
+        assert [cell[0] for cell in row[1:]] == [
+            "812 B", "2.5 kB", "24", "1", "23", "0", "0", "7.89 ms", "0.46 ms", "1.23 ms",
+        ]  # fmt: skip
+    assert [[cell[0] for cell in row] for row in reader.rows("wire-kinds")] == [
+        ["moments of the features", "1", "1", "2.4 kB", "807 B"],
+        ["a round of training", "20", "20", "2.4 kB", "808 B"],
+        ["evaluation of a group of hospitals", "1", "1", "2.4 kB", "810 B"],
+        ["counts of training patients", "1", "1", "2.4 kB", "806 B"],
+    ]
+
+
+def test_drop_outs_are_told_where_there_were_any(experiment: Maker, text: str) -> None:
+    shown = " ".join(render_page(experiment(drop_out=0.125, epsilons=(1.0,))).split())
+    assert "made to fail an exchange with a chance of 12.5 %" in shown
+    assert "asked again without the hospital that failed" in shown
+    assert "made to fail" not in text
+
+
+def test_a_run_without_messages_has_no_section_about_them(experiment: Maker) -> None:
+    bare = render_page(experiment(wire=False, epsilons=(1.0,)))
+    for name in ("wire", "measured"):
+        assert f'id="{name}"' not in bare
+        assert f'href="#{name}"' not in bare

@@ -69,16 +69,45 @@ def flat(text: str) -> str:
 
 @pytest.mark.parametrize("width", [80, 100])
 def test_caption_says_whom_each_epsilon_is_for(experiment: Maker, width: int) -> None:
-    bare = flat(printed(experiment(), width=width))
-    assert bare.endswith(
+    bare = flat(printed(experiment(masked=False), width=width))
+    assert (
         "ε is for whoever sees only the sums and the model, when at most 1 of 4 hospitals cheat. "
         "The releases were not masked: against the coordinator, ε alone is the number."
+    ) in bare
+    masked = flat(printed(experiment(), width=width))
+    assert "ε holds when at most 1 of 4 hospitals cheat, ε alone when all others do." in masked
+    assert "against the coordinator" not in masked
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_the_last_lines_say_what_a_hospital_sends(experiment: Maker, width: int) -> None:
+    assert (
+        "Federated, distributed DP, ε = 1: a hospital sends 812 B and receives 2.5 kB in a round; "
+        "23 attempts, 24 exchanges."
+    ) in flat(printed(experiment(), width=width))
+    assert "26.5 attempts, 3.5 of them lost, 27.5 exchanges." in flat(
+        printed(experiment(drop_out=0.1), width=width)
     )
-    masked = flat(printed(experiment(masked=True), width=width))
-    assert masked.endswith(
-        "ε holds when at most 1 of 4 hospitals cheat, ε alone when all others do."
+    assert "sends" not in printed(experiment(wire=False), width=width)
+
+
+def test_the_coordinators_own_estimate_is_told_if_it_has_one(experiment: Maker) -> None:
+    result = experiment()
+    arm = next(
+        arm
+        for arm in result.arms
+        if arm.kind == "federated_distributed" and arm.target_epsilon == 1.0
     )
-    assert "coordinator" not in masked
+    found = arm.charged_evaluation[0].groups[0].figures["accuracy"]
+    text = flat(printed(result, width=140))
+    assert (
+        f"The coordinator itself measured, in seed 0: accuracy {found.value:.2f} "
+        f"({found.low:.2f} to {found.high:.2f}), AUROC "
+    ) in text
+    assert "AUROC" not in flat(printed(experiment(one_class=True), width=140)).split("measured")[1]
+    grouped = experiment(groups={"east": [0, 1], "others": [2, 3]}, epsilons=(1.0,))
+    assert "measured" not in printed(grouped, width=140)
+    assert "measured" not in printed(experiment(wire=False), width=140)
 
 
 @pytest.mark.parametrize("width", [80, 100])
