@@ -84,6 +84,8 @@ def test_refusals_are_all_reasons() -> None:
 def test_bounds_of_a_frame_are_those_of_the_code() -> None:
     bounds = {row[0]: row[1] for row in rows(PROTOCOL_PAGE, "Frame")}
     assert bounds["header"] == f"{frame.MAX_HEADER_BYTES} bytes"
+    assert bounds["`{` and `[` in the header"] == str(frame.MAX_BRACKETS)
+    assert bounds["commas in the header"] == str(frame.MAX_COMMAS)
     assert bounds["one array"] == f"{frame.MAX_ARRAY_BYTES} bytes"
     assert bounds["arrays"] == str(frame.MAX_ARRAYS)
     assert bounds["dimensions"] == str(frame.MAX_DIMENSIONS)
