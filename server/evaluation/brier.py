@@ -38,9 +38,12 @@ def _relative_variance(sums: ScoreSums, patients: float) -> float:
     if patients <= 0 or not 0 < sums.squared_error < patients:
         return 1.0
     score = sums.squared_error / patients
+    largest = score * (1 - score)
+    if largest == 0:  # a mean so near 0 or 1 that it cannot be told from it
+        return 1.0
     edges = np.arange(sums.bins + 1) / sums.bins
     of_positive, of_negative = (1 - edges[:-1]) ** 4, edges[1:] ** 4
     fourth_powers = float(sums.positives @ of_positive + sums.negatives @ of_negative) + 1
     weights = math.sqrt(float(of_positive @ of_positive + of_negative @ of_negative))
     most = (fourth_powers + Z * sums.histogram_noise * weights) / patients
-    return min(max((most - score**2) / (score * (1 - score)), 0.0), 1.0)
+    return min(max((most - score**2) / largest, 0.0), 1.0)

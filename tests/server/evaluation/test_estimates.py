@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fedward.common.metrics import calibration_bins, classification_metrics
@@ -114,6 +114,7 @@ def test_where_noise_swamps_nothing_is_said(good: Any, seeded: Any) -> None:
     st.floats(0, 1e4),
     st.sampled_from([0.0, 0.3, 0.5, 1.0]),
 )
+@example(total=[0.0, 0.0, 0.0, 5.0, 0.0, 0.0, 0.0, 0.0, 5e-324], noise=0.0, threshold=0.0)
 def test_any_release_gives_finite_figures_or_none(
     total: list[float], noise: float, threshold: float
 ) -> None:
