@@ -1,1 +1,1 @@
-"""Checks of what was spent and released; filled by later work."""
+"""What was spent, whether it is right, and whether an attack would have worked."""

@@ -19,6 +19,7 @@ from fedward.common.metrics import auroc, confusion
 from fedward.common.privacy.budget import RunBudget
 from fedward.common.privacy.plan import PrivacyPlan, plan_for
 from fedward.common.privacy.random_source import RandomSource
+from fedward.common.secure_sum.signatures import SiteIdentity
 from fedward.common.study.definition import Study
 from fedward.common.study.dimensions import Dimensions
 from fedward.server.coordinator import OnRound
@@ -99,6 +100,7 @@ def trained(
         run_id=RUN_ID,
         signed_roster=credentials.signed_roster,
         federation_key=credentials.federation_key,
+        coordinator=SiteIdentity.from_private_bytes(credentials.coordinator),
         minimum_sites=1 if pooled else None,
         budget=RunBudget(_plan(study, sites=len(sites))) if private else None,
     )

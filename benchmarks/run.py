@@ -14,10 +14,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import audit
 import breast_cancer
 import engines
 import heart_disease
 import hyperparameter_selection
+import ledger_budget
+import ledger_verification
 import private_step_findings
 import secure_sum
 from findings import Findings, Measured, show
@@ -33,6 +36,9 @@ PARTS: dict[str, Callable[[Settings], Findings]] = {
     "private_step": private_step_findings.measure,
     "engines": engines.measure,
     "secure_sum": secure_sum.measure,
+    "ledger_budget": ledger_budget.measure,
+    "ledger_verification": ledger_verification.measure,
+    "audit": audit.measure,
     "hyperparameter_selection": hyperparameter_selection.measure,
 }
 """In the order of the page."""

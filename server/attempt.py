@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedward.common.ledger.heads import LedgerPosition
 from fedward.common.privacy.sum_plan import SumKind
 from fedward.common.protocol.frame import FrameError
 from fedward.common.protocol.queries import AnySumQuery, EvaluationQuery, encode_query, frame_digest
@@ -19,6 +20,7 @@ from fedward.common.secure_sum.offers import SessionOffer
 from fedward.common.secure_sum.roster import Roster
 from fedward.server.exchange import Exchange, NoAnswer
 from fedward.server.release_log import ReleaseRecord
+from fedward.server.seen_heads import SeenHeads
 from fedward.server.site_failure import SiteFailure
 
 _OVERHEAD_BYTES = 2**16
@@ -83,6 +85,7 @@ class Released:
     masked: bool
     scale_bits: int
     digest: str
+    ledger: LedgerPosition | None
 
 
 Accept = Callable[[str, NDArray[np.uint64]], None]
@@ -94,7 +97,8 @@ class Attempt:
 
     ``roster`` is the federation's, with the keys that answers must be sealed by. ``planned`` is the
     noise that a release must declare; its share may be larger, at a site that is more cautious than
-    the study. None: it must declare none.
+    the study. None: it must declare none. Each release brings its ledger's head to ``heads``, where
+    it must lie beyond those that came before; they are noted there and not yet saved.
     """
 
     def __init__(
@@ -105,6 +109,7 @@ class Attempt:
         wanted: WantedSum,
         roster: Roster,
         planned: ExecutedNoise | None,
+        heads: SeenHeads,
     ) -> None:
         self._query = query
         self._frame = frame
@@ -112,6 +117,7 @@ class Attempt:
         self._wanted = wanted
         self._roster = roster
         self._planned = planned
+        self._heads = heads
         self.releases: dict[str, Released] = {}
         self.failures: dict[str, SiteFailure] = {}
         self._received: dict[str, int] = {}
@@ -155,6 +161,7 @@ class Attempt:
             summed=summed and failure is None,
             charged=charged,
             failure=failure.why if failure else None,
+            ledger=release.ledger if release else None,
         )
 
     def _receive(self, site: str, reply: bytes | NoAnswer, accept: Accept) -> None:
@@ -180,10 +187,8 @@ class Attempt:
             )
         elif not self._is_of_this_query(answer):
             self.failures[site] = SiteFailure(why="answered another query")
-        elif not _is_planned(answer.executed, self._planned):
-            self.failures[site] = SiteFailure(
-                why="declares other noise than the study plans", may_pass=False
-            )
+        elif (wrong := self._wrong_release(answer)) is not None:
+            self.failures[site] = wrong
         else:
             accept(site, elements)
             self.releases[site] = Released(
@@ -191,7 +196,20 @@ class Attempt:
                 masked=answer.masked,
                 scale_bits=answer.scale_bits,
                 digest=sealed.digest,
+                ledger=answer.ledger.position if answer.ledger else None,
             )
+
+    def _wrong_release(self, release: SumRelease) -> SiteFailure | None:
+        """What is wrong with a release of this query; its head counts even if its noise is."""
+        head = release.ledger
+        wrong = self._heads.failure_of_release(release.site, head)
+        if wrong is not None:
+            return wrong
+        if head is not None:
+            self._heads.note(release.site, head)
+        if _is_planned(release.executed, self._planned):
+            return None
+        return SiteFailure(why="declares other noise than the study plans", may_pass=False)
 
     def _is_of_this_query(self, answer: SumRelease) -> bool:
         query = self._query

@@ -7,7 +7,10 @@ from collections.abc import Collection
 from fedward.common.secure_sum.roster import Roster, RosterError, checked_roster
 from fedward.server.errors import CoordinationError
 from fedward.server.exchange import Exchange
+from fedward.server.head_book import MemoryHeads
 from fedward.server.run_options import RunOptions
+from fedward.server.seen_heads import SeenHeads
+from fedward.server.session_closing import close_session
 from fedward.server.sessions import OpenedSession, SessionOpener
 from fedward.server.site_failure import told
 
@@ -15,8 +18,10 @@ from fedward.server.site_failure import told
 class Attendance:
     """The sites of one run, of which some come and go.
 
-    ``last_session`` is the largest number of a session that the run has used. Raises
-    :class:`CoordinationError` if the roster is not signed by the federation's key.
+    ``last_session`` is the largest number of a session that the run has used, ``heads`` what the
+    coordinator knows of the sites' ledgers. Raises
+    :class:`CoordinationError` if the roster is not signed by the federation's key, or names another
+    coordinator.
     """
 
     def __init__(
@@ -29,15 +34,23 @@ class Attendance:
         last_session: int = 0,
     ) -> None:
         self.roster = _checked(options)
+        self.heads = SeenHeads(
+            MemoryHeads() if options.heads is None else options.heads,
+            run_id=options.run_id,
+            roster=self.roster,
+            coordinator=options.coordinator,
+        )
         self.last_session = last_session
         self._exchange = exchange
         self._options = options
         self._minimum = minimum_sites
+        self._study_digest = study_digest
         self._opener = SessionOpener(
             exchange,
             run_id=options.run_id,
             study_digest=study_digest,
             signed_roster=options.signed_roster,
+            heads=self.heads,
         )
         self._session: OpenedSession | None = None
         self._asked_back_at = 0
@@ -54,6 +67,7 @@ class Attendance:
 
         Raises:
             CoordinationError: fewer sites than expected are connected or give their key.
+            InputError: the heads of their ledgers cannot be kept.
         """
         expected = self._options.expected_sites
         needed = max(len(self.roster.sites) if expected is None else expected, self._minimum)
@@ -72,7 +86,34 @@ class Attendance:
                 f"{len(session.sites)} of {needed} sites opened the session"
                 + told(session.failures)
             )
+        # Later on it is a note at the end: what was released by then is worth more.
+        if self.heads.unsaved is not None:
+            raise self.heads.unsaved
         self._session = session
+
+    def close(self) -> tuple[str, ...]:
+        """End the session in use, if there is one; returns a sentence for each thing that failed.
+
+        Nothing may be asked for afterwards.
+        """
+        session, self._session = self._session, None
+        if session is None:
+            return ()
+        failures = close_session(
+            session,
+            self._exchange,
+            run_id=self._options.run_id,
+            study_digest=self._study_digest,
+            roster=self.roster,
+            heads=self.heads,
+        )
+        notes = [
+            f"The end of the ledger of {site} is not known: {failure.why.rstrip('.')}."
+            for site, failure in sorted(failures.items())
+        ]
+        if self.heads.unsaved is not None:
+            notes.append(f"The newest heads of the ledgers were not kept: {self.heads.unsaved}")
+        return tuple(notes)
 
     def ask_back_if_due(self) -> None:
         """Ask missing sites back, once enough sums were completed since that was done last."""
@@ -118,6 +159,9 @@ class Attendance:
         for site, failure in old.refused.items():
             new.leave(site, failure)
         if len(new.sites) <= len(old.sites):
+            for site in names.intersection(new.failures).difference(old.sites):
+                if not new.failures[site].may_pass:
+                    old.leave(site, new.failures[site])
             return
         for site in names.difference(new.sites, new.failures).intersection(old.failures):
             new.failures[site] = old.failures[site]

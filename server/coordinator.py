@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from flwr.serverapp import Grid
 
+from fedward.common.ledger.heads import KnownHead
 from fedward.common.privacy.sum_plan import SumKind
 from fedward.common.study.class_counts import ClassCounts
 from fedward.common.study.definition import Study
@@ -31,7 +32,8 @@ class CompletedRun:
     """The last state of a run, the log of all that was asked, and what came after the training.
 
     ``evaluation`` is by group of sites, ``site_evaluation`` by site. ``notes`` are sentences on
-    what was lost.
+    what was lost. ``heads`` are the newest heads of the sites' ledgers, sorted by site; none of
+    sites whose ledgers have no chain.
     """
 
     state: TrainingState
@@ -40,6 +42,7 @@ class CompletedRun:
     site_evaluation: dict[str, ScoreSums]
     counts: ClassCounts | None
     notes: tuple[str, ...]
+    heads: tuple[KnownHead, ...] = ()
 
 
 def coordinate(
@@ -119,8 +122,10 @@ class _Run:
                     state = self._kept(replace(after, finished=(*after.finished, name)))
         except CoordinationError:
             self._keep_log()
+            self._rounds.close()
             raise
-        return _completed(state, self._study, self._rounds.log.records)
+        notes = self._rounds.close()
+        return _completed(state, self._study, self._rounds, notes=notes)
 
     def _finished(self, state: TrainingState) -> bool:
         return self._is_trained(state) and self._closing.keys() <= set(state.finished)
@@ -170,7 +175,7 @@ class _Run:
 
 
 def _completed(
-    state: TrainingState, study: Study, records: tuple[ReleaseRecord, ...]
+    state: TrainingState, study: Study, rounds: SumRounds, *, notes: tuple[str, ...]
 ) -> CompletedRun:
     bins = study.evaluation.score_bins
 
@@ -188,11 +193,12 @@ def _completed(
     ]
     return CompletedRun(
         state=state,
-        records=records,
+        records=rounds.log.records,
         evaluation=scores("evaluation"),
         site_evaluation=scores("site_evaluation"),
         counts=counts[0] if counts else None,
-        notes=state.notes,
+        notes=(*state.notes, *notes),
+        heads=rounds.heads,
     )
 
 

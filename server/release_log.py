@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from fedward.common.ledger.heads import LedgerPosition
 from fedward.common.privacy.sum_plan import SumKind
 from fedward.common.protocol.releases import ExecutedNoise
 
@@ -24,7 +25,9 @@ class ReleaseRecord(BaseModel):
     answer, what the plan has over all sites of the roster (None without privacy). ``bytes`` and
     ``query_bytes`` are the sizes of answer and query. ``summed`` says whether the attempt was
     complete and its sum was used.
-    ``failure`` is what went wrong at this site, None for a valid release.
+    ``failure`` is what went wrong at this site, None for a valid release. ``ledger`` is where the
+    site wrote the release down, which the head that it signed ends with; None if no valid release
+    came or the ledger has no chain.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +46,7 @@ class ReleaseRecord(BaseModel):
     summed: bool
     charged: bool
     failure: str | None
+    ledger: LedgerPosition | None = None
 
 
 class ReleaseLog:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from fedward.common.privacy.budget import RunBudget
 from fedward.common.secure_sum.roster import SignedRoster
+from fedward.common.secure_sum.signatures import SiteIdentity
+from fedward.server.head_book import HeadBook
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +21,8 @@ class RunOptions:
     charged. ``timeout`` is in seconds for one exchange, None waits for ever. Sites that were lost
     are asked back ``rejoin_after`` sums after the session began. ``poll_seconds`` is the first
     pause between two looks for replies; see :class:`~fedward.server.exchange.Exchange`.
+    ``coordinator`` is the key pair that the roster names as the coordinator's, None if it names
+    none. ``heads`` is where the heads of the sites' ledgers are kept, None for this run alone.
     """
 
     run_id: str
@@ -31,3 +35,5 @@ class RunOptions:
     timeout: float | None = None
     rejoin_after: int = 5
     poll_seconds: float = 0.05
+    coordinator: SiteIdentity | None = None
+    heads: HeadBook | None = None

@@ -22,6 +22,7 @@ from fedward.common.protocol.sealed import SealedAnswer, SealError, open_sealed
 from fedward.common.secure_sum.offers import SessionError, SessionOffer, check_offer
 from fedward.common.secure_sum.roster import RosterError, SignedRoster
 from fedward.server.exchange import Exchange, NoAnswer
+from fedward.server.seen_heads import SeenHeads
 from fedward.server.site_failure import SiteFailure
 
 _MOST_BYTES = 2**16
@@ -33,13 +34,15 @@ class OpenedSession:
     """A session as it stands: who opened it, who still takes part, and who has all keys.
 
     ``offers`` are sorted by site. ``completed`` counts its sums; ``failures`` says why a site that
-    opened it takes part no more, or why a site of the roster did not open it.
+    opened it takes part no more, or why a site of the roster did not open it. ``has_ledgers`` says
+    whether any of its sites has shown the head of a ledger.
     """
 
     number: int
     offers: tuple[SessionOffer, ...]
     nodes: Mapping[str, int]
     failures: dict[str, SiteFailure]
+    has_ledgers: bool = False
     completed: int = 0
     _joined: set[str] = field(default_factory=set)
     _left: set[str] = field(default_factory=set)
@@ -80,15 +83,18 @@ class SessionOpener:
         run_id: str,
         study_digest: str,
         signed_roster: SignedRoster,
+        heads: SeenHeads,
     ) -> None:
         self._exchange = exchange
         self._run_id = run_id
         self._study_digest = study_digest
         self._signed_roster = signed_roster
+        self._heads = heads
 
     def open(self, number: int, nodes: Collection[int]) -> OpenedSession:
         """Ask each node for its key; whoever gives none that can be used is left out.
 
+        So is a site whose ledger went back. The heads of the other ledgers are kept.
         A node that is of no site of the roster is noted in ``failures`` under "node <id>".
         """
         query = OpenSessionQuery(
@@ -96,10 +102,11 @@ class SessionOpener:
             study_digest=self._study_digest,
             session=number,
             signed_roster=self._signed_roster,
+            heads=self._heads.known,
         )
         frame = encode_query(query, {})
         digest = frame_digest(frame)
-        offers: dict[str, SessionOffer] = {}
+        opened: dict[str, SessionOpened] = {}
         node_of: dict[str, int] = {}
         failures: dict[str, SiteFailure] = {}
 
@@ -110,25 +117,28 @@ class SessionOpener:
             elif site in node_of:
                 failures[site] = SiteFailure(why="two nodes answer for it")
             else:
-                offers[site], node_of[site] = found, node
+                opened[site], node_of[site] = found, node
 
         self._exchange.ask(frame, sorted(nodes)[:MAX_SITES], receive, most_bytes=_MOST_BYTES)
-        keys = Counter(offer.key for offer in offers.values())
-        for site, offer in offers.items():
-            if keys[offer.key] > 1:
+        keys = Counter(answer.offer.key for answer in opened.values())
+        for site, answer in opened.items():
+            if keys[answer.offer.key] > 1:
                 failures[site] = SiteFailure(why="another site offers the same session key")
-        usable = sorted(site for site in offers if site not in failures)
+        usable = sorted(site for site in opened if site not in failures)
+        heads = {site: head for site in usable if (head := opened[site].head) is not None}
+        self._heads.keep(heads)
         return OpenedSession(
             number=number,
-            offers=tuple(offers[site] for site in usable),
+            offers=tuple(opened[site].offer for site in usable),
             nodes={site: node_of[site] for site in usable},
             failures={site: failure.at(f"session {number}") for site, failure in failures.items()},
+            has_ledgers=bool(heads),
         )
 
     def _read(
         self, node: int, reply: bytes | NoAnswer, *, digest: str, number: int
-    ) -> tuple[str, SessionOffer | SiteFailure]:
-        """Which site a node is, and its offer or why it has none."""
+    ) -> tuple[str, SessionOpened | SiteFailure]:
+        """Which site a node is, and its answer or why it is none."""
         nobody = f"node {node}"
         if isinstance(reply, NoAnswer):
             return nobody, SiteFailure(why=reply.why)
@@ -144,12 +154,11 @@ class SessionOpener:
         if isinstance(answer, Refusal):
             return site, SiteFailure.refused(answer)
         if isinstance(answer, SessionOpened):
-            return site, self._checked(answer.offer, site=site, number=number)
+            wrong = self._wrong_offer(answer.offer, site=site, number=number)
+            return site, wrong or self._heads.failure(site, answer.head) or answer
         return site, SiteFailure(why=f"answered with {answer.kind} instead of a session key")
 
-    def _checked(
-        self, offer: SessionOffer, *, site: str, number: int
-    ) -> SessionOffer | SiteFailure:
+    def _wrong_offer(self, offer: SessionOffer, *, site: str, number: int) -> SiteFailure | None:
         roster = self._signed_roster.roster
         bound_to = (site, self._run_id, self._study_digest, roster.digest, number)
         given = (
@@ -165,7 +174,7 @@ class SessionOpener:
             check_offer(offer, roster=roster)
         except SessionError as error:
             return SiteFailure(why=str(error))
-        return offer
+        return None
 
 
 def _claimed_site(sealed: SealedAnswer) -> str:

@@ -8,12 +8,18 @@ from dataclasses import dataclass, replace
 from fedward.common.protocol.releases import Refusal, RefusalReason
 
 _AFTER_THE_CHARGE = frozenset(
-    {RefusalReason.INTERNAL, RefusalReason.PRIVACY, RefusalReason.ALREADY_ANSWERED}
+    {
+        RefusalReason.INTERNAL,
+        RefusalReason.PRIVACY,
+        RefusalReason.LEDGER_UNAVAILABLE,
+        RefusalReason.ALREADY_ANSWERED,
+    }
 )
 """Refusals that a vault may make after it charged itself, or because it did so before."""
 _MAY_PASS = frozenset(
     {
         RefusalReason.INTERNAL,
+        RefusalReason.LEDGER_UNAVAILABLE,
         RefusalReason.ROSTER_TOO_SMALL,
         RefusalReason.SESSION_KEYS,
         RefusalReason.UNKNOWN_SESSION,

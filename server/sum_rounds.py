@@ -12,41 +12,26 @@ crash does not know what it asked last. What a site says about its noise is held
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
+from fedward.common.ledger.heads import KnownHead
 from fedward.common.privacy.sum_plan import SumKind
-from fedward.common.secure_sum.ring import decode_units
 from fedward.common.secure_sum.running_sum import RunningSum
 from fedward.common.study.definition import LocalTraining, Study
-from fedward.server.attempt import Accept, Attempt, Released, WantedSum
+from fedward.server.attempt import Accept, Attempt, WantedSum
 from fedward.server.attendance import Attendance
 from fedward.server.errors import BudgetSpent, CoordinationError
 from fedward.server.exchange import Exchange
 from fedward.server.release_log import ReleaseLog, ReleaseRecord
 from fedward.server.run_options import RunOptions
 from fedward.server.spending import Spending
+from fedward.server.summed_round import SummedRound, summed_round
 
 MAX_ATTEMPTS = 1000
-_LARGEST_SUM = 2**62
-"""In units. No codec lets a sum get there; what masks leave behind does in half of all places."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SummedRound:
-    """A sum over ``sites``, float64 ``[length]``; ``noise`` is the multiplier of all its noise.
-
-    Every site adds its share, so together they make more noise than is guaranteed; 0 without.
-    """
-
-    total: NDArray[np.float64]
-    sites: tuple[str, ...]
-    noise: float
 
 
 class SumRounds:
@@ -103,6 +88,15 @@ class SumRounds:
         """Open the first session; :class:`CoordinationError` if too few sites do."""
         self._attendance.begin()
 
+    @property
+    def heads(self) -> tuple[KnownHead, ...]:
+        """The newest heads of the sites' ledgers, sorted by site."""
+        return self._attendance.heads.known
+
+    def close(self) -> tuple[str, ...]:
+        """Ask for nothing more: see :meth:`Attendance.close`."""
+        return self._attendance.close()
+
     def left(
         self,
         kind: SumKind,
@@ -158,7 +152,7 @@ class SumRounds:
         missing = dict.fromkeys(self.roster, "does not take part")
         missing |= {site: failure.why for site, failure in attempt.failures.items()}
         for site in attempt.releases.keys() - attempt.failures.keys():
-            own = _summed(totals[site], {site: attempt.releases[site]})
+            own = summed_round(totals[site], {site: attempt.releases[site]})
             if own is None:
                 missing[site] = "sent what is no sum"
             else:
@@ -172,7 +166,7 @@ class SumRounds:
         attempt = self._attempt(wanted, roster, lambda _, elements: running.add(elements))
         if attempt.failures:
             return None
-        summed = _summed(running.total, attempt.releases)
+        summed = summed_round(running.total, attempt.releases)
         if summed is None:
             raise CoordinationError(
                 f"what the sites sent for the {wanted} does not add up: their masks are of "
@@ -211,8 +205,13 @@ class SumRounds:
             wanted=wanted,
             roster=self._attendance.roster,
             planned=self._spending.planned(wanted.kind, sites=len(roster)),
+            heads=self._attendance.heads,
         )
-        attempt.ask(self._exchange, session.nodes, accept)
+        try:
+            attempt.ask(self._exchange, session.nodes, accept)
+        finally:
+            # Also if this process is about to end: the next one must know of these releases.
+            self._attendance.heads.save()
         session.joined(attempt.releases)
         alone = wanted.kind == "site_evaluation"
         complete = bool(attempt.releases) if alone else not attempt.failures
@@ -230,16 +229,3 @@ class SumRounds:
         elif self._on_lost:
             self._on_lost()
         return attempt
-
-
-def _summed(elements: NDArray[np.uint64], releases: Mapping[str, Released]) -> SummedRound | None:
-    """Decode; None if the elements cannot be those of a sum."""
-    signed = elements.view(np.int64)
-    if max(int(signed.max()), -int(signed.min())) >= _LARGEST_SUM:
-        return None
-    shares = [one.executed.share_multiplier for one in releases.values() if one.executed]
-    return SummedRound(
-        total=decode_units(elements, scale_bits=next(iter(releases.values())).scale_bits),
-        sites=tuple(sorted(releases)),
-        noise=math.hypot(*shares),
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import shutil
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -13,6 +14,7 @@ from fedward.common.study.definition import Study
 from fedward.common.study.description import describe_model, describe_training
 from fedward.server.errors import CoordinationError
 from fedward.simulations.arms import Arm, arms_of, full_name
+from fedward.simulations.books import BOOKS_NAME, why_no_books
 from fedward.simulations.conditions import Conditions
 from fedward.simulations.federation import Engine
 from fedward.simulations.hospitals.hospital import Hospitals
@@ -54,11 +56,15 @@ def checked_arms(study: Study, *, epsilons: Sequence[float], sites: int) -> tupl
     return arms
 
 
-def recorded_arm(arms: Sequence[Arm], study: Study) -> Arm:
-    """The arm whose messages a transcript holds: the study as it is, run by its hospitals."""
+def recorded_arm(arms: Sequence[Arm], study: Study) -> Arm | None:
+    """The arm of transcript and books, if any: the study as it is, run by its hospitals."""
     asked = [arm for arm in arms if arm.target_epsilon == study.privacy.epsilon]
     wanted = ("federated_distributed", "federated_local")
-    return min((arm for arm in asked if arm.kind in wanted), key=lambda arm: wanted.index(arm.kind))
+    return min(
+        (arm for arm in asked if arm.kind in wanted),
+        key=lambda arm: wanted.index(arm.kind),
+        default=None,
+    )
 
 
 def run_experiment(
@@ -89,11 +95,16 @@ def run_experiment(
         masked=settings.masked,
         drop_out=settings.drop_out,
     )
-    recorded = (recorded_arm(arms, study), settings.seeds[0]) if settings.transcript else None
+    first = recorded_arm(arms, study), settings.seeds[0]
+    has_books = why_no_books(engine.name, sites=len(hospitals.sites)) is None
     for arm in arms:
         for seed, split in splits.items():
             done = folder.finished(arm.key, seed)
             if done is None:
+                is_first = first == (arm, seed)
+                if is_first and not has_books:
+                    # Begun under another engine; what is trained from here on is not in them.
+                    shutil.rmtree(folder.path / BOOKS_NAME, ignore_errors=True)
                 try:
                     done = run_seed(
                         arm,
@@ -103,7 +114,8 @@ def run_experiment(
                         folder=folder,
                         conditions=conditions,
                         on_progress=on_progress,
-                        recorded=recorded == (arm, seed),
+                        recorded=settings.transcript and is_first,
+                        booked=has_books and is_first,
                     )
                 except CoordinationError as error:
                     if not settings.drop_out:

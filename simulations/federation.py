@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Protocol
@@ -9,7 +10,8 @@ from typing import Protocol
 from flwr.serverapp import ServerApp
 
 from fedward.client.cohort import Cohort
-from fedward.client.vault.ledger import LedgerEntry, MemoryLedger
+from fedward.client.vault.cohort_budget import DEFAULT_COHORT
+from fedward.client.vault.ledger import Ledger, LedgerEntry, MemoryLedger
 from fedward.client.vault.policy import SitePolicy
 from fedward.client.vault.protection import Protection
 from fedward.client.vault.session_desk import SessionDesk
@@ -34,12 +36,13 @@ from fedward.simulations.unmasked import UnmaskedDesk
 
 @dataclass(frozen=True, kw_only=True)
 class SimulatedSite:
-    """The recipe of one site's vault; any process can build the vault from it.
+    """The recipe of one site's vault; without ``ledger``, any process can build the vault.
 
     ``identity`` is the site's private key, 32 bytes. ``insecure_noise_seed`` makes noise, batches
     and session keys reproducible, and the guarantee void; None is the operating system's
     randomness. ``masked`` False leaves the masks out, and ``drop_outs`` says when the site fails.
-    ``entries`` is what its ledger held before.
+    ``ledger`` belongs to whoever opened it, in this process; None is a new one in memory, which
+    holds ``entries`` from before.
     """
 
     name: str
@@ -53,6 +56,7 @@ class SimulatedSite:
     masked: bool = True
     drop_outs: DropOuts | None = None
     entries: tuple[LedgerEntry, ...] = ()
+    ledger: Ledger | None = None
 
     def vault(self) -> SimulatedVault:
         """Build the vault."""
@@ -67,7 +71,7 @@ class SimulatedSite:
             held_out=self.held_out,
             studies={self.study.digest: self.study},
             policy=self.policy,
-            ledger=MemoryLedger(self.entries),
+            ledger=MemoryLedger(self.entries) if self.ledger is None else self.ledger,
             protection=self.protection,
             randomness=randomness,
             sessions=desk(
@@ -169,14 +173,21 @@ def _events(noise: ExecutedNoise | None) -> tuple[GaussianEvent | None, Gaussian
 def _with_ledger(
     site: SimulatedSite, records: Sequence[ReleaseRecord], *, run_id: str
 ) -> SimulatedSite:
+    asked = Counter(record.query_digest for record in records)
+    study = site.study
     entries = tuple(
         LedgerEntry(
             run_id=run_id,
-            study_digest=site.study.digest,
+            study_digest=study.digest,
+            study_name=study.about.name,
             query_digest=record.query_digest,
             kind=record.kind,
             round=record.round,
             attempt=record.attempt,
+            sites=asked[record.query_digest],
+            delta=study.privacy.delta,
+            holdout=study.evaluation.holdout,
+            cohorts=(DEFAULT_COHORT,),
             event=_events(record.executed)[0],
             event_alone=_events(record.executed)[1],
             release_digest=record.release_digest,

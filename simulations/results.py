@@ -99,7 +99,7 @@ class Traffic(_Result):
     sites: int
     sessions: float
     exchanges: float
-    """Attempts, and one for each session."""
+    """Attempts, one for each session, and one for the end where ledgers have a chain."""
     attempts: float
     lost: float
     repeated: float

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 from pathlib import Path
 from typing import Literal, Self
 
@@ -141,6 +142,10 @@ class RunFolder:
     def checkpoints(self, arm: str, seed: int, part: str) -> CheckpointFolder:
         """Return where one training is kept between rounds."""
         return CheckpointFolder(self._points_path(arm, seed, part).parent)
+
+    def forget_training(self, arm: str, seed: int, part: str) -> None:
+        """Remove what is kept of one training, which then begins anew."""
+        shutil.rmtree(self._points_path(arm, seed, part).parent, ignore_errors=True)
 
     def add_point(self, arm: str, seed: int, part: str, point: RoundPoint) -> None:
         """Append one round's evaluation to its training."""

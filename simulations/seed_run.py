@@ -13,6 +13,7 @@ from fedward.common.privacy.accounting import AccountedEpsilon
 from fedward.server.coordinator import CompletedRun
 from fedward.server.training.state import TrainingState
 from fedward.simulations.arms import Arm
+from fedward.simulations.books import BOOKS_NAME, Books
 from fedward.simulations.charged_evaluation import charged_evaluation
 from fedward.simulations.conditions import Conditions
 from fedward.simulations.credentials import Credentials
@@ -63,10 +64,12 @@ def run_seed(
     conditions: Conditions,
     on_progress: OnProgress,
     recorded: bool = False,
+    booked: bool = False,
 ) -> FinishedSeed:
     """Train and judge one seed; continues what the folder holds of it.
 
-    ``recorded`` writes every message of it to the folder's transcript.
+    ``recorded`` writes every message of it to the folder's transcript. ``booked`` writes its books,
+    and trains it from the start: ledgers on the disk are not taken back to an earlier round.
     """
     held_out = concatenate(list(split.held_out.values()))
     by_site: dict[str, Predictions] = {}
@@ -93,14 +96,20 @@ def run_seed(
         credentials = Credentials.issue(
             training.cohorts, run_id=run_id, randomness=conditions.randomness
         )
-        run = train(
+        transcript = folder.path / TRANSCRIPT_NAME
+        run_training = train
+        if booked:
+            folder.forget_training(arm.key, seed, training.part)
+            transcript.unlink(missing_ok=True)
+            run_training = Books(folder.path / BOOKS_NAME, credentials=credentials).train
+        run = run_training(
             training.study,
             simulated_sites(arm, training, credentials, conditions=conditions, seed=seed),
             engine=engine,
             options=run_options(arm, training, credentials, run_id=run_id, seed=seed),
             checkpoints=folder.checkpoints(arm.key, seed, training.part),
             on_round=on_round,
-            watcher=Transcript(folder.path / TRANSCRIPT_NAME) if recorded else None,
+            watcher=Transcript(transcript) if recorded else None,
         )
         runs.append(run)
         points.append(folder.points(arm.key, seed, training.part))
@@ -179,6 +188,7 @@ def _traffic(training: Training, run: SimulatedRun) -> Traffic:
         run.records,
         sites=len(training.cohorts),
         rounds=run.state.round,
+        closed=bool(run.heads),
         timings=run.timings,
     )
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from fedward.common.errors import Interrupted
 from fedward.common.study.definition import Study
 from fedward.simulations.arms import full_name
+from fedward.simulations.books import BOOKS_NAME, LOG_NAME, why_no_books
 from fedward.simulations.experiment import recorded_arm, run_experiment
 from fedward.simulations.federation import Engine
 from fedward.simulations.preparation import DEFAULT_RUNS, Prepared, prepare, prepare_again
@@ -65,6 +66,10 @@ def simulate_study(request: SimulationRequest, console: Console) -> ExperimentRe
     if transcript.exists():
         console.print(transcript_table(read_transcript(transcript)))
         console.print(f"Transcript: {transcript}", highlight=False, soft_wrap=True)
+    if (folder.path / BOOKS_NAME / LOG_NAME).exists():
+        check = shlex.join(["fedward", "audit", "ledger", str(folder.path)])
+        console.print(f"Books: {folder.path / BOOKS_NAME}", highlight=False, soft_wrap=True)
+        console.print(f"Check them with: {check}", highlight=False, soft_wrap=True)
     console.print(f"Report: {report}", highlight=False, soft_wrap=True)
     return result
 
@@ -92,7 +97,12 @@ def _run(
                 prepared.arms,
                 engine=engine,
                 folder=folder,
-                notes=[*NOTES, *settings.notes, *_transcript_note(prepared)],
+                notes=[
+                    *NOTES,
+                    *settings.notes,
+                    *_transcript_note(prepared),
+                    *_books_note(prepared, engine),
+                ],
                 on_progress=on_progress,
             )
     except KeyboardInterrupt:
@@ -102,12 +112,26 @@ def _run(
 
 def _transcript_note(prepared: Prepared) -> list[str]:
     settings = prepared.settings
-    if not settings.transcript:
-        return []
     arm = recorded_arm(prepared.arms, settings.study)
+    if not settings.transcript or arm is None:
+        return []
     return [
         f"Every message between coordinator and hospitals of the row {full_name(arm)}, seed "
         f"{settings.seeds[0]}, is in {TRANSCRIPT_NAME}, field by field."
+    ]
+
+
+def _books_note(prepared: Prepared, engine: Engine) -> list[str]:
+    without = why_no_books(engine.name, sites=len(prepared.hospitals.sites))
+    if without is not None:
+        return [without]
+    arm = recorded_arm(prepared.arms, prepared.settings.study)
+    if arm is None:
+        return []
+    return [
+        f"The hospitals' ledgers and the coordinator's signed log of the row {full_name(arm)}, "
+        f"seed {prepared.settings.seeds[0]}, are in {BOOKS_NAME}, with all keys of that training; "
+        "its seconds include writing them."
     ]
 
 

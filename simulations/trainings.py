@@ -10,6 +10,7 @@ from fedward.client.vault.policy import SitePolicy
 from fedward.client.vault.protection import PlannedProtection, Protection
 from fedward.common.privacy.budget import RunBudget
 from fedward.common.privacy.plan import PrivacyPlan, plan_for
+from fedward.common.secure_sum.signatures import SiteIdentity
 from fedward.common.study.definition import Study
 from fedward.common.study.dimensions import Dimensions
 from fedward.server.run_options import RunOptions
@@ -124,6 +125,7 @@ def run_options(
         model_seed=seed,
         # Messages cost next to nothing here, so a hospital that failed is asked back at once.
         rejoin_after=1,
+        coordinator=SiteIdentity.from_private_bytes(credentials.coordinator),
     )
 
 

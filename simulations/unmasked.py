@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from fedward.client.vault.policy import Refused, SitePolicy
 from fedward.client.vault.session_desk import JoinedSession, SessionDesk
 from fedward.common.privacy.random_source import RandomSource
-from fedward.common.protocol.queries import OpenSessionQuery, SumQuery
+from fedward.common.protocol.queries import CloseSessionQuery, OpenSessionQuery, SumQuery
 from fedward.common.protocol.releases import RefusalReason
 from fedward.common.secure_sum.masks import MaskedSum
 from fedward.common.secure_sum.offers import SessionOffer
+from fedward.common.secure_sum.roster import Roster
 from fedward.common.secure_sum.signatures import SiteIdentity
 
 _Place = tuple[str, str, int]
@@ -67,6 +68,13 @@ class UnmaskedDesk(SessionDesk):
         self._unmasked[place] = joined
         return joined
 
+    def roster_of(self, query: CloseSessionQuery) -> Roster:
+        """The checked roster of a session; Refused if it was not opened."""
+        found = self._unmasked.get(_place(query))
+        if found is None:
+            raise Refused(RefusalReason.UNKNOWN_SESSION, f"session {query.session} is not open")
+        return found.roster if isinstance(found, JoinedSession) else found.signed_roster.roster
 
-def _place(query: OpenSessionQuery | SumQuery) -> _Place:
+
+def _place(query: OpenSessionQuery | CloseSessionQuery | SumQuery) -> _Place:
     return query.run_id, query.study_digest, query.session

@@ -219,6 +219,7 @@ def make_options() -> Callable[..., RunOptions]:
     ) -> RunOptions:
         from fedward.common.privacy.budget import RunBudget
         from fedward.common.privacy.plan import plan_for
+        from fedward.common.secure_sum.signatures import SiteIdentity
         from fedward.server.run_options import RunOptions
 
         names = sites if not isinstance(sites, int) else [f"site-{n}" for n in range(sites)]
@@ -227,6 +228,7 @@ def make_options() -> Callable[..., RunOptions]:
             "run_id": "run",
             "signed_roster": credentials.signed_roster,
             "federation_key": credentials.federation_key,
+            "coordinator": SiteIdentity.from_private_bytes(credentials.coordinator),
         }
         if study is not None:
             longest = Dimensions.of(study).longest

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fedward.client.vault.ledger import AlreadyReservedError, Charge, Ledger, LedgerEntry
+from fedward.client.vault.charges import Charged
+from fedward.client.vault.cohort_budget import DEFAULT_COHORT
+from fedward.client.vault.ledger import AlreadyReservedError, Ledger, LedgerEntry
+from fedward.client.vault.ledger_heads import LedgerHeads, refused_without_ledger
+from fedward.client.vault.planned_entry import planned_entry
 from fedward.client.vault.policy import Refused, SitePolicy
 from fedward.client.vault.protection import Protection, SumRules
 from fedward.client.vault.session_desk import JoinedSession, SessionDesk
-from fedward.client.vault.spending import refuse_overspending
-from fedward.client.vault.sum_kinds import executed_count, planned_kind
-from fedward.common.errors import InputError, PrivacyRefusal
-from fedward.common.privacy.events import GaussianEvent
+from fedward.client.vault.spending import look_ahead, refuse_overspending
+from fedward.client.vault.sum_kinds import planned_kind
+from fedward.common.errors import FedwardError, InputError, PrivacyRefusal
+from fedward.common.ledger.heads import LedgerHead
 from fedward.common.privacy.plan import PrivacyPlan
 from fedward.common.privacy.sum_plan import SumKind
 from fedward.common.protocol.queries import (
     AnySumQuery,
+    CloseSessionQuery,
     EvaluationQuery,
     OpenSessionQuery,
     SiteEvaluationQuery,
@@ -29,26 +35,36 @@ from fedward.common.study.evaluation_groups import evaluation_groups
 
 @dataclass(frozen=True, kw_only=True)
 class Admitted:
-    """A query that was let through and charged: its study, session, and the rules of its sum."""
+    """A query that was let through and charged: its study, session, and the rules of its sum.
+
+    ``head`` is the ledger's as it ended with the reservation, None if it has no chain.
+    """
 
     study: Study
     session: JoinedSession
     rules: SumRules
     entry: LedgerEntry
+    head: LedgerHead | None
 
 
 class Gate:
-    """Admits a query and reserves its cost, in one code path for checking and for charging."""
+    """Admits a query and reserves its cost, in one code path for checking and for charging.
+
+    ``cohort_name`` is that of the patients who are asked, as the policy's cohorts name it;
+    ``identity_key`` is the site's own Ed25519 key, 32 bytes.
+    """
 
     def __init__(
         self,
         *,
         site: str,
+        identity_key: bytes,
         studies: Mapping[str, Study],
         policy: SitePolicy,
         ledger: Ledger,
         protection: Protection,
         sessions: SessionDesk,
+        cohort_name: str = DEFAULT_COHORT,
     ) -> None:
         self._site = site
         self._studies = dict(studies)
@@ -56,6 +72,8 @@ class Gate:
         self._ledger = ledger
         self._protection = protection
         self._sessions = sessions
+        self._heads = LedgerHeads(site=site, identity_key=identity_key, ledger=ledger)
+        self._cohort_name = cohort_name
         self._terms: dict[tuple[str, SumKind, int], tuple[SumRules, PrivacyPlan | None]] = {}
 
     def approved(self, study_digest: str) -> Study:
@@ -68,10 +86,35 @@ class Gate:
             )
         return study
 
-    def open_session(self, query: OpenSessionQuery) -> SessionOffer:
-        """Make a key for a session of an approved study; nothing is charged."""
+    def open_session(self, query: OpenSessionQuery) -> tuple[SessionOffer, LedgerHead | None]:
+        """Make a key for a session of an approved study, and tell the ledger's head.
+
+        Nothing is charged. What the site's caps leave of the study is found out here, which may
+        take seconds that no round has; whether a cap forbids anything is not said before a sum is
+        asked for. :class:`Refused` if the ledger was rolled back, or cannot be used; then no key is
+        made.
+        """
+        self._heads.refuse_rolled_back()
         study = self.approved(query.study_digest)
-        return self._sessions.open(query, minimum_sites=self._minimum_sites(study))
+        minimum = self._minimum_sites(study)
+        roster = self._sessions.checked(query.signed_roster, minimum_sites=minimum)
+        self._heads.see(query.heads, roster=roster)
+        offer = self._sessions.open(query, minimum_sites=minimum)
+        self._look_ahead(study, query)
+        return offer, self._heads.head()
+
+    def close_session(self, query: CloseSessionQuery) -> LedgerHead | None:
+        """Strike the study's balance, and tell the ledger's head; nothing is charged.
+
+        The session stays as it is. :class:`Refused` if this site has not opened it, or as
+        :meth:`open_session` does.
+        """
+        self._heads.refuse_rolled_back()
+        self.approved(query.study_digest)
+        self._heads.see(query.heads, roster=self._sessions.roster_of(query))
+        with refused_without_ledger(self._site):
+            self._ledger.strike_balance(query.study_digest)
+        return self._heads.head()
 
     def admit(self, query: AnySumQuery, *, query_digest: str) -> Admitted:
         """Check everything, then reserve the entry.
@@ -79,29 +122,54 @@ class Gate:
         Raises:
             Refused: with the typed reason; nothing was reserved and no record was read.
         """
+        self._heads.refuse_rolled_back()
         study = self.approved(query.study_digest)
         kind = planned_kind(query, study)
         self._check_policy(query, study)
+        with refused_without_ledger(self._site):
+            declared = self._ledger.budgets()
+        cohorts = self._policy.charged_cohorts(self._cohort_name, declared=declared)
         # The first query of a session joins it for good, so what needs no session comes before.
         session = self._sessions.joined(query)
         self._check_session(query, study, session)
         rules, plan = self._terms_of(study, query.study_digest, kind, sites=len(query.roster))
-        entry = _entry_for(query, study, kind, rules, query_digest)
+        entry = planned_entry(query, study, kind, rules, query_digest=query_digest, cohorts=cohorts)
 
-        def check(charged: Mapping[Charge, int]) -> None:
+        def check(charged: Charged) -> None:
             if plan is not None:
                 refuse_overspending(
                     entry, charged=charged, plan=plan, policy=self._policy, site=self._site
                 )
 
         try:
-            self._ledger.reserve(entry, check=check)
+            with refused_without_ledger(self._site):
+                head = self._ledger.reserve(entry, check=check)
         except AlreadyReservedError as error:
             raise Refused(
                 RefusalReason.ALREADY_ANSWERED,
                 f"{self._site} answered round {query.round}, attempt {query.attempt} before",
             ) from error
-        return Admitted(study=study, session=session, rules=rules, entry=entry)
+        return Admitted(study=study, session=session, rules=rules, entry=entry, head=head)
+
+    def _look_ahead(self, study: Study, query: OpenSessionQuery) -> None:
+        """What goes wrong here is said before a sum, where it goes wrong again."""
+        digest, sites = query.study_digest, len(query.signed_roster.roster.names)
+        try:
+            plan = self._protection.plan(study, sites=sites, colluding=self._policy.colluding)
+            if plan is not None:
+                look_ahead(
+                    study,
+                    study_digest=digest,
+                    cohort_name=self._cohort_name,
+                    charged=self._ledger.charged(),
+                    plan=plan,
+                    policy=self._policy,
+                    site=self._site,
+                )
+        except FedwardError:
+            pass
+        except Exception:
+            logging.getLogger(__name__).exception("%s could not look at its caps", self._site)
 
     def _minimum_sites(self, study: Study) -> int:
         """One honest site's noise must be left, whatever else allows for less."""
@@ -165,29 +233,3 @@ class Gate:
             except PrivacyRefusal as refusal:
                 raise Refused(RefusalReason.PRIVACY, str(refusal)) from refusal
         return self._terms[key]
-
-
-def _entry_for(
-    query: AnySumQuery, study: Study, kind: SumKind, rules: SumRules, query_digest: str
-) -> LedgerEntry:
-    executed = rules.executed
-    event = event_alone = None
-    if executed is not None:
-        event, event_alone = (
-            GaussianEvent(
-                noise_multiplier=multiplier,
-                sampling_rate=executed.sampling_rate,
-                count=executed_count(kind, study),
-            )
-            for multiplier in (executed.noise_multiplier, executed.share_multiplier)
-        )
-    return LedgerEntry(
-        run_id=query.run_id,
-        study_digest=query.study_digest,
-        query_digest=query_digest,
-        kind=kind,
-        round=query.round,
-        attempt=query.attempt,
-        event=event,
-        event_alone=event_alone,
-    )

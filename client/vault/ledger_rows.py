@@ -1,98 +1,92 @@
-"""Entries of a ledger as rows of a database, and back, to the last bit."""
+"""The tables of a ledger's file: the chain, and an index of the places that are taken."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import (
     Column,
-    ColumnElement,
-    Float,
+    Connection,
     Integer,
+    LargeBinary,
     MetaData,
-    Row,
     String,
     Table,
-    UniqueConstraint,
+    cast,
+    func,
+    insert,
+    select,
 )
 
-from fedward.client.vault.ledger import LedgerEntry, Place
-from fedward.common.privacy.events import GaussianEvent
-from fedward.common.privacy.sum_plan import PART_OF
+from fedward.client.vault.ledger import Place
+from fedward.client.vault.ledger_limits import MOST_ENTRY_BYTES
+from fedward.common.ledger.chain import SignedEntry, canonical, entry_of
 
 METADATA = MetaData()
 ENTRIES = Table(
     "entries",
     METADATA,
-    Column("number", Integer, primary_key=True, autoincrement=True),
-    Column("run_id", String, nullable=False),
-    Column("study_digest", String, nullable=False),
-    Column("query_digest", String, nullable=False),
-    Column("kind", String, nullable=False),
-    Column("round", Integer, nullable=False),
-    Column("attempt", Integer, nullable=False),
-    Column("event_noise", Float),
-    Column("event_rate", Float),
-    Column("event_count", Integer),
-    Column("alone_noise", Float),
-    Column("alone_rate", Float),
-    Column("alone_count", Integer),
-    Column("release_digest", String),
-    UniqueConstraint("run_id", "round", "attempt"),
-    sqlite_autoincrement=True,
+    Column("sequence", Integer, primary_key=True, autoincrement=False),
+    Column("body", String, nullable=False),
+    Column("signature", String, nullable=False),
 )
+"""The chain: each entry's canonical text, which is what counts, and the site's signature."""
+PLACES = Table(
+    "places",
+    METADATA,
+    Column("run_id", String, primary_key=True),
+    Column("round", Integer, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("sequence", Integer, nullable=False, unique=True),
+    sqlite_with_rowid=False,
+)
+"""Which entry reserved a place: so that SQLite itself lets none be reserved twice."""
 
 
-def at(place: Place) -> tuple[ColumnElement[bool], ...]:
-    """The conditions under which a row is that of this (run, round, attempt)."""
-    run_id, number, attempt = place
-    columns = ENTRIES.c
-    return columns.run_id == run_id, columns.round == number, columns.attempt == attempt
-
-
-def values_of(entry: LedgerEntry) -> dict[str, str | int | float | None]:
-    """An entry by column."""
-    return {
-        "run_id": entry.run_id,
-        "study_digest": entry.study_digest,
-        "query_digest": entry.query_digest,
-        "kind": entry.kind,
-        "round": entry.round,
-        "attempt": entry.attempt,
-        "release_digest": entry.release_digest,
-        **_event_values("event", entry.event),
-        **_event_values("alone", entry.event_alone),
-    }
-
-
-def _event_values(prefix: str, event: GaussianEvent | None) -> dict[str, float | int | None]:
-    return {
-        f"{prefix}_noise": event.noise_multiplier if event else None,
-        f"{prefix}_rate": event.sampling_rate if event else None,
-        f"{prefix}_count": event.count if event else None,
-    }
-
-
-def entry_of(row: Row[Any]) -> LedgerEntry:
-    """The entry of a row; ValueError or TypeError if it holds none."""
-    if row.kind not in PART_OF:
-        raise ValueError(f"of the kind {row.kind!r}")
-    return LedgerEntry(
-        run_id=row.run_id,
-        study_digest=row.study_digest,
-        query_digest=row.query_digest,
-        kind=row.kind,
-        round=row.round,
-        attempt=row.attempt,
-        event=_event(row.event_noise, row.event_rate, row.event_count),
-        event_alone=_event(row.alone_noise, row.alone_rate, row.alone_count),
-        release_digest=row.release_digest,
+def insert_entry(connection: Connection, signed: SignedEntry) -> None:
+    """Append an entry to the chain; ValueError for one that is too long to be read again."""
+    body = canonical(signed.entry)
+    if len(body.encode()) > MOST_ENTRY_BYTES:
+        raise ValueError(f"would have an entry of more than {MOST_ENTRY_BYTES:,} bytes")
+    connection.execute(
+        insert(ENTRIES).values(
+            sequence=signed.entry.sequence, body=body, signature=signed.signature
+        )
     )
 
 
-def _event(noise: float | None, rate: float | None, count: int | None) -> GaussianEvent | None:
-    if noise is None and rate is None and count is None:
-        return None
-    if noise is None or rate is None or count is None:
-        raise ValueError("with half an event")
-    return GaussianEvent(noise_multiplier=noise, sampling_rate=rate, count=count)
+def insert_place(connection: Connection, place: Place, sequence: int) -> None:
+    """Take a place; ``IntegrityError`` if it is taken."""
+    run_id, number, attempt = place
+    connection.execute(
+        insert(PLACES).values(run_id=run_id, round=number, attempt=attempt, sequence=sequence)
+    )
+
+
+def entries_from(connection: Connection, sequence: int) -> Iterator[tuple[int, SignedEntry]]:
+    """The entries from this number on, with the numbers of their rows, in their order.
+
+    Raises ValueError for a row that is no entry, once it is reached.
+    """
+    # As bytes, so that text which is none is the fault of one entry and not of the file.
+    body, signature = (cast(ENTRIES.c[name], LargeBinary) for name in ("body", "signature"))
+    wanted = select(
+        ENTRIES.c.sequence,
+        func.typeof(ENTRIES.c.body).label("kind"),
+        func.length(body).label("length"),
+        func.substr(body, 1, MOST_ENTRY_BYTES, type_=LargeBinary).label("body"),
+        func.substr(signature, 1, MOST_ENTRY_BYTES, type_=LargeBinary).label("signature"),
+    )
+    wanted = wanted.where(ENTRIES.c.sequence >= sequence).order_by(ENTRIES.c.sequence)
+    for row in connection.execute(wanted):
+        if row.kind != "text" or row.length > MOST_ENTRY_BYTES:
+            raise ValueError("is no text of an entry")
+        entry = entry_of(row.body.decode())
+        yield row.sequence, SignedEntry(entry=entry, signature=row.signature.decode())
+
+
+def places_of(connection: Connection) -> dict[Place, int]:
+    """The index of places."""
+    rows: Any = connection.execute(select(PLACES))
+    return {(row.run_id, row.round, row.attempt): row.sequence for row in rows}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from fedward.client.vault.policy import Refused, SitePolicy
 from fedward.common.privacy.random_source import RandomSource
-from fedward.common.protocol.queries import OpenSessionQuery, SumQuery
+from fedward.common.protocol.queries import CloseSessionQuery, OpenSessionQuery, SumQuery
 from fedward.common.protocol.releases import RefusalReason
 from fedward.common.secure_sum.masks import Masks
 from fedward.common.secure_sum.offers import SessionError, SessionKey, SessionOffer
@@ -84,7 +84,7 @@ class SessionDesk:
                 that the policy does not know, lacks this site under its own key, or has fewer than
                 ``minimum_sites``.
         """
-        roster = self._checked(query.signed_roster, minimum_sites=minimum_sites)
+        roster = self.checked(query.signed_roster, minimum_sites=minimum_sites)
         run = query.run_id, query.study_digest
         place = (*run, query.session)
         with self._lock:
@@ -103,6 +103,33 @@ class SessionDesk:
             if len(self._opened) > MAX_OPENED:
                 self._opened.popitem(last=False)
         return key.offer
+
+    def checked(self, signed: SignedRoster, *, minimum_sites: int) -> Roster:
+        """The roster of a session, if :meth:`open` would take it; Refused as there."""
+        try:
+            roster = checked_roster(signed, federation_key=self._policy.federation_key)
+        except RosterError as error:
+            raise Refused(RefusalReason.ROSTER_SIGNATURE, str(error)) from error
+        for entry in roster.sites:
+            if self._policy.known_keys.get(entry.site) != bytes.fromhex(entry.identity_key):
+                raise Refused(
+                    RefusalReason.UNKNOWN_SITE,
+                    f"{self._site} does not know the site {entry.site} by this key",
+                )
+        if self._site not in roster.names or (
+            roster.key_of(self._site) != self._identity.public_key
+        ):
+            raise Refused(
+                RefusalReason.NOT_IN_ROSTER,
+                f"{self._site} is not in the signed roster under its own key",
+            )
+        if len(roster.sites) < minimum_sites:
+            raise Refused(
+                RefusalReason.ROSTER_TOO_SMALL,
+                f"the signed roster has {len(roster.sites)} sites; {self._site} asks for "
+                f"{minimum_sites}",
+            )
+        return roster
 
     def joined(self, query: SumQuery) -> JoinedSession:
         """The session that a query for a sum belongs to; the first one brings all offers.
@@ -126,11 +153,23 @@ class SessionDesk:
             self._keep(run, query.session, found)
             return found.session
 
+    def roster_of(self, query: CloseSessionQuery) -> Roster:
+        """The checked roster of a session; Refused with ``unknown_session`` if it is not known."""
+        run = query.run_id, query.study_digest
+        with self._lock:
+            live = self._live(run, query.session)
+            if live is not None:
+                return live.session.roster
+            opened = self._opened.get((*run, query.session))
+            if opened is None:
+                raise self._no_key(query, joined=False)
+            return opened.roster
+
     def _live(self, run: _Run, session: int) -> _Joined | None:
         sessions = self._runs.get(run)
         return None if sessions is None else sessions.get(session)
 
-    def _no_key(self, query: SumQuery, *, joined: bool) -> Refused:
+    def _no_key(self, query: SumQuery | CloseSessionQuery, *, joined: bool) -> Refused:
         if joined:
             return Refused(
                 RefusalReason.SESSION_KEYS,
@@ -163,32 +202,6 @@ class SessionDesk:
             sessions.popitem(last=False)
         if len(self._runs) > MAX_RUNS:
             self._runs.popitem(last=False)
-
-    def _checked(self, signed: SignedRoster, *, minimum_sites: int) -> Roster:
-        try:
-            roster = checked_roster(signed, federation_key=self._policy.federation_key)
-        except RosterError as error:
-            raise Refused(RefusalReason.ROSTER_SIGNATURE, str(error)) from error
-        for entry in roster.sites:
-            if self._policy.known_keys.get(entry.site) != bytes.fromhex(entry.identity_key):
-                raise Refused(
-                    RefusalReason.UNKNOWN_SITE,
-                    f"{self._site} does not know the site {entry.site} by this key",
-                )
-        if self._site not in roster.names or (
-            roster.key_of(self._site) != self._identity.public_key
-        ):
-            raise Refused(
-                RefusalReason.NOT_IN_ROSTER,
-                f"{self._site} is not in the signed roster under its own key",
-            )
-        if len(roster.sites) < minimum_sites:
-            raise Refused(
-                RefusalReason.ROSTER_TOO_SMALL,
-                f"the signed roster has {len(roster.sites)} sites; {self._site} asks for "
-                f"{minimum_sites}",
-            )
-        return roster
 
     def _private_key(self, query: OpenSessionQuery, opening: int) -> bytes:
         place = [query.run_id, self._site, query.study_digest, query.session, opening]

@@ -12,26 +12,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedward.client.cohort import Cohort
+from fedward.client.vault.cohort_budget import DEFAULT_COHORT
 from fedward.client.vault.cohort_checks import check_cohort
 from fedward.client.vault.gate import Admitted, Gate
-from fedward.client.vault.ledger import Ledger
+from fedward.client.vault.ledger import Ledger, Place
+from fedward.client.vault.ledger_heads import refused_without_ledger
 from fedward.client.vault.patient_sums import Arrays, PatientSums, VaultPerformance
 from fedward.client.vault.policy import Refused, SitePolicy
 from fedward.client.vault.protection import Protection
+from fedward.client.vault.query_reading import check_shapes, query_of
 from fedward.client.vault.session_desk import SessionDesk
 from fedward.client.vault.timings import VaultTimings
 from fedward.common.errors import PrivacyRefusal
 from fedward.common.privacy.random_source import RandomSource, RandomStream
-from fedward.common.protocol.frame import FrameError
 from fedward.common.protocol.queries import (
     AnySumQuery,
+    CloseSessionQuery,
     OpenSessionQuery,
-    Query,
     SiteEvaluationQuery,
-    decode_query,
     frame_digest,
 )
-from fedward.common.protocol.releases import Refusal, RefusalReason, SessionOpened, SumRelease
+from fedward.common.protocol.releases import (
+    Refusal,
+    RefusalReason,
+    SessionClosed,
+    SessionOpened,
+    SumRelease,
+)
 from fedward.common.protocol.sealed import sealed_answer
 from fedward.common.secure_sum.masks import MaskedSum
 from fedward.common.secure_sum.signatures import SiteIdentity
@@ -39,6 +46,8 @@ from fedward.common.study.definition import Study
 from fedward.common.study.dimensions import Dimensions
 
 MOST_MESSAGE_CHARACTERS = 1000
+_UNPROTECTED = "the sum could not be protected"
+_FAILED = "the vault failed"
 
 
 class Vault:
@@ -46,12 +55,14 @@ class Vault:
 
     Order for every sum: the gate checks and reserves, the sum is computed, clipped, encoded,
     noised, masked and sealed, the ledger commits the digest of its frame, and only then do the
-    bytes leave. Every answer is signed by the site's ``identity``. A refusal is a typed answer and
-    never an exception. ``timings`` says where the time went; it is in no answer. A vault answers in
-    the process that made it; a forked child, which would answer from the same budget, refuses.
+    bytes leave. What fails once it is reserved is noted as abandoned, and stays spent. Every answer
+    is signed by the site's ``identity``. A refusal is a typed answer and never an exception.
+    ``timings`` says where the time went; it is in no answer. A vault answers in the process that
+    made it; a forked child, which would answer from the same budget, refuses.
 
     ``cohort`` are the training patients; ``held_out`` other patients that only evaluate the model,
-    None or empty at a site that has none: it sends noise all the same. Raises what
+    None or empty at a site that has none: it sends noise all the same. ``cohort_name`` is what the
+    policy's budgets call them all. Raises what
     :func:`~fedward.client.vault.cohort_checks.check_cohort` does for either and any study.
     """
 
@@ -69,6 +80,7 @@ class Vault:
         randomness: RandomSource,
         performance: VaultPerformance | None = None,
         sessions: SessionDesk | None = None,
+        cohort_name: str = DEFAULT_COHORT,
     ) -> None:
         for study in studies.values():
             check_cohort(site, cohort, study)
@@ -84,12 +96,14 @@ class Vault:
         )
         self._gate = Gate(
             site=site,
+            identity_key=identity.public_key,
             studies=studies,
             policy=policy,
             ledger=ledger,
             protection=protection,
             sessions=sessions
             or SessionDesk(site=site, identity=identity, policy=policy, randomness=randomness),
+            cohort_name=cohort_name,
         )
         self._hiding = threading.Lock()
         self._process = os.getpid()
@@ -100,29 +114,47 @@ class Vault:
         try:
             if os.getpid() != self._process:
                 raise RuntimeError("a vault must not cross a fork; make it where it answers")
-            query, arrays = _decoded(frame)
+            query, arrays = query_of(frame)
             if isinstance(query, OpenSessionQuery):
                 return self._open_session(query, digest)
+            if isinstance(query, CloseSessionQuery):
+                return self._close_session(query, digest)
             return self._answer_sum(query, arrays, digest)
         except Refused as refused:
             return self._refuse(digest, refused.reason, str(refused))
         except PrivacyRefusal:
             # Why may depend on the data, so the answer does not say; the charge stands.
-            return self._refuse(digest, RefusalReason.PRIVACY, "the sum could not be protected")
+            return self._refuse(digest, RefusalReason.PRIVACY, _UNPROTECTED)
         except Exception:
             # A fault's text may quote a record: it stays in the hospital's own log.
             logging.getLogger(__name__).exception("%s failed to answer a query", self._site)
-            return self._refuse(digest, RefusalReason.INTERNAL, "the vault failed")
+            return self._refuse(digest, RefusalReason.INTERNAL, _FAILED)
 
     def _open_session(self, query: OpenSessionQuery, digest: str) -> bytes:
-        offer = self._gate.open_session(query)
-        opened = SessionOpened(site=self._site, query_digest=digest, offer=offer)
+        offer, head = self._gate.open_session(query)
+        opened = SessionOpened(site=self._site, query_digest=digest, offer=offer, head=head)
         return sealed_answer(opened, identity=self._identity)[0]
+
+    def _close_session(self, query: CloseSessionQuery, digest: str) -> bytes:
+        head = self._gate.close_session(query)
+        closed = SessionClosed(site=self._site, query_digest=digest, head=head)
+        return sealed_answer(closed, identity=self._identity)[0]
 
     def _answer_sum(self, query: AnySumQuery, arrays: Arrays, digest: str) -> bytes:
         study = self._gate.approved(query.study_digest)
-        _check_shapes(Dimensions.of(study), arrays)
+        check_shapes(Dimensions.of(study), arrays)
         admitted = self._gate.admit(query, query_digest=digest)
+        try:
+            sealed = self._released(query, arrays, admitted, digest)
+        except Exception as fault:
+            self._abandon(admitted.entry.place, fault)
+            raise
+        self.timings.count_release()
+        return sealed
+
+    def _released(
+        self, query: AnySumQuery, arrays: Arrays, admitted: Admitted, digest: str
+    ) -> bytes:
         elements, scale_bits = self._noised_sum(query, arrays, admitted)
         with self.timings.spent("in_masks"):
             masked = self._hide(query, elements, admitted, digest)
@@ -139,12 +171,23 @@ class Vault:
             executed=executed,
             masked=masked,
             scale_bits=scale_bits,
+            ledger=admitted.head,
         )
         with self.timings.spent("sealing"):
             sealed, release_digest = sealed_answer(release, elements, identity=self._identity)
-        self._ledger.commit(admitted.entry.place, release_digest=release_digest)
-        self.timings.count_release()
+        with refused_without_ledger(self._site):
+            self._ledger.commit(admitted.entry.place, release_digest=release_digest)
         return sealed
+
+    def _abandon(self, place: Place, fault: Exception) -> None:
+        """Note that a reservation came to nothing, if that can be noted; it is spent anyway."""
+        reason = _UNPROTECTED if isinstance(fault, PrivacyRefusal) else _FAILED
+        if isinstance(fault, Refused):
+            reason = f"the release was refused: {fault.reason}"
+        try:
+            self._ledger.abandon(place, reason=reason)
+        except Exception:
+            logging.getLogger(__name__).exception("%s could not abandon a release", self._site)
 
     def _noised_sum(
         self, query: AnySumQuery, arrays: Arrays, admitted: Admitted
@@ -185,26 +228,3 @@ class Vault:
             message=message[:MOST_MESSAGE_CHARACTERS],
         )
         return sealed_answer(refusal, identity=self._identity)[0]
-
-
-def _decoded(frame: bytes) -> tuple[Query, Arrays]:
-    try:
-        return decode_query(frame)
-    except FrameError as error:
-        raise Refused(RefusalReason.MALFORMED, str(error)) from error
-
-
-def _check_shapes(dimensions: Dimensions, arrays: Arrays) -> None:
-    wanted = {
-        "parameters": dimensions.parameters,
-        "center": dimensions.columns,
-        "scale": dimensions.columns,
-    }
-    for name, array in arrays.items():
-        if array.shape != (wanted[name],):
-            raise Refused(
-                RefusalReason.WRONG_SHAPE,
-                f"{name} has shape {array.shape}; the study needs ({wanted[name]},)",
-            )
-    if "scale" in arrays and not (arrays["scale"] > 0).all():
-        raise Refused(RefusalReason.WRONG_SHAPE, "scale must be above 0 in every column")

@@ -19,9 +19,10 @@ from functools import lru_cache
 from typing import Any
 
 from fedward.common.errors import PrivacyRefusal
-from fedward.common.privacy.cross_check import checked_against
+from fedward.common.privacy.cross_check import OpacusOpinion, checked_against
 from fedward.common.privacy.events import GaussianEvent
 from fedward.common.privacy.gaussian_mechanism import gaussian_epsilon, merged
+from fedward.common.privacy.single_releases import SingleReleases
 
 EPSILON_CAP = 50.0
 """No guarantee above this is computed or given: e^50 means nothing, and accountants overflow."""
@@ -36,9 +37,13 @@ _COARSE = 1e-3
 # exact epsilon is above the first, or something is and the Rényi bound is above the second.
 _UNSAMPLED_LIMIT = 55.0
 _RDP_LIMIT = 150.0
+MOST_SAMPLED_SUMS = 5_000_000
+"""Beyond so many, PLD would take minutes or never end; the smaller of two other bounds is given."""
 # Integer orders have a finite sum (Mironov, Talwar, Zhang 2019) and always converge; the few
 # fractions matter above epsilon 30 or so, and are left out by the accountant where they do not.
 _ORDERS = (1.25, 1.5, 1.75, *range(2, 65), 80, 96, 128, 192, 256, 384, 512, 768, 1024)
+_FEW_ORDERS = (2, 3, 4, 6, 8, 12, 16, 32)
+_SINGLE = SingleReleases()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +63,10 @@ def epsilon_of(events: Iterable[GaussianEvent], *, delta: float) -> float:
     """Epsilon of all ``events`` together by PLD, rounded up to 1e-4; 0 for no events. Cached.
 
     Where nothing is sampled and epsilon is above 55, the exact Gaussian formula is returned
-    instead; where something is and the Rényi bound is above 150, the smaller of that bound and the
-    exact formula without the gain of sampling. These are upper bounds too, the last no longer
-    tight. So any events have a number; only a delta outside [5e-11, 1) is refused here.
+    instead; where something is, and the Rényi bound is above 150 or there are more than 5,000,000
+    such sums, the smaller of that bound and the exact formula without the gain of sampling. These
+    are upper bounds too, the last no longer tight. So any events have a number; only a delta
+    outside [5e-11, 1) is refused here.
     """
     return _epsilon(merged(events), _valid_delta(delta))
 
@@ -80,13 +86,22 @@ def displayed_epsilon(events: Iterable[GaussianEvent], *, delta: float) -> float
     return _rounded_up(epsilon) if epsilon > 0.5 else _epsilon(key, delta)
 
 
-def cross_checked_epsilon(events: Iterable[GaussianEvent], *, delta: float) -> AccountedEpsilon:
+def cross_checked_epsilon(
+    events: Iterable[GaussianEvent], *, delta: float, opinion: OpacusOpinion | None = None
+) -> AccountedEpsilon:
     """Epsilon by PLD, after Opacus's PRV and RDP confirmed it. Cached. Slow on the first call.
 
+    ``opinion`` is what Opacus says of just these, merged, if it was asked before.
     Raises :class:`PrivacyRefusal` if it is above 50, if an accountant fails, or if PLD lies
     outside the PRV interval or above RDP (tolerances: :mod:`fedward.common.privacy.cross_check`).
     """
-    return _cross_checked(merged(events), _valid_delta(delta))
+    key, delta = merged(events), _valid_delta(delta)
+    return _cross_checked(key, delta) if opinion is None else _checked(key, delta, opinion)
+
+
+def rdp_epsilon(events: Iterable[GaussianEvent], *, delta: float) -> float:
+    """An upper bound on epsilon by dp_accounting's RDP, with orders up to 1024. Cached."""
+    return _rdp_epsilon(merged(events), _valid_delta(delta))
 
 
 def raw_epsilon(
@@ -101,7 +116,9 @@ def raw_epsilon(
     interval = _COARSE if coarse else _FINE
     composed: Any = None
     for event in merged_events:
-        loss = _release(event.noise_multiplier, event.sampling_rate, interval)
+        loss = _SINGLE.of(
+            event.noise_multiplier, sampling_rate=event.sampling_rate, interval=interval
+        )
         loss = loss.self_compose(event.count) if event.count > 1 else loss
         composed = loss if composed is None else composed.compose(loss)
     return float(composed.get_epsilon_for_delta(delta))
@@ -114,6 +131,12 @@ def _epsilon(events: tuple[GaussianEvent, ...], delta: float) -> float:
 
 @lru_cache(maxsize=512)
 def _cross_checked(events: tuple[GaussianEvent, ...], delta: float) -> AccountedEpsilon:
+    return _checked(events, delta, None)
+
+
+def _checked(
+    events: tuple[GaussianEvent, ...], delta: float, opinion: OpacusOpinion | None
+) -> AccountedEpsilon:
     if not events:
         return AccountedEpsilon(epsilon=0.0, prv_low=None, prv_high=None, rdp=0.0)
     try:
@@ -128,21 +151,11 @@ def _cross_checked(events: tuple[GaussianEvent, ...], delta: float) -> Accounted
             f"Epsilon would be {epsilon:g}, above {EPSILON_CAP:g}, where no guarantee is given; "
             "add noise or release less often."
         )
-    checked = checked_against(events, delta=delta, epsilon=epsilon, second_rdp=second_rdp)
+    checked = checked_against(
+        events, delta=delta, epsilon=epsilon, second_rdp=second_rdp, opinion=opinion
+    )
     return AccountedEpsilon(
         epsilon=epsilon, prv_low=checked.prv_low, prv_high=checked.prv_high, rdp=checked.rdp
-    )
-
-
-@lru_cache(maxsize=6)
-def _release(noise_multiplier: float, sampling_rate: float, interval: float) -> Any:
-    from dp_accounting.pld import privacy_loss_distribution
-
-    return privacy_loss_distribution.from_gaussian_mechanism(
-        standard_deviation=noise_multiplier,
-        sensitivity=1.0,
-        value_discretization_interval=interval,
-        sampling_prob=sampling_rate,
     )
 
 
@@ -150,15 +163,28 @@ def _bound_instead_of_pld(events: tuple[GaussianEvent, ...], delta: float) -> fl
     """An upper bound where PLD would cost too much: the exact Gaussian one, or RDP if smaller."""
     precision = sum(event.count / event.noise_multiplier**2 for event in events)
     unsampled = gaussian_epsilon(noise_multiplier=1 / math.sqrt(precision), delta=delta)
+    if sampled_sums(events) > MOST_SAMPLED_SUMS:
+        return min(unsampled, _rdp_epsilon(events, delta))
     if unsampled <= _UNSAMPLED_LIMIT:
         return None
     if all(event.sampling_rate == 1 for event in events):
         return unsampled
+    # A bound by some of the orders is one by all of them, and says enough if it is low.
+    if min(unsampled, _rdp_epsilon(events, delta, _FEW_ORDERS)) <= _RDP_LIMIT:
+        return None
     bound = min(unsampled, _rdp_epsilon(events, delta))
     return bound if bound > _RDP_LIMIT else None
 
 
-def _rdp_epsilon(events: tuple[GaussianEvent, ...], delta: float) -> float:
+def sampled_sums(events: Iterable[GaussianEvent]) -> int:
+    """How many sums over Poisson samples there are in all."""
+    return sum(event.count for event in events if event.sampling_rate < 1)
+
+
+@lru_cache(maxsize=512)
+def _rdp_epsilon(
+    events: tuple[GaussianEvent, ...], delta: float, orders: tuple[float, ...] = _ORDERS
+) -> float:
     import dp_accounting
     from dp_accounting.rdp import RdpAccountant
 
@@ -166,7 +192,7 @@ def _rdp_epsilon(events: tuple[GaussianEvent, ...], delta: float) -> float:
     level = absl.level
     absl.setLevel(logging.ERROR)
     try:
-        accountant = RdpAccountant(_ORDERS)
+        accountant = RdpAccountant(orders)
         for event in events:
             release = dp_accounting.GaussianDpEvent(event.noise_multiplier)
             if event.sampling_rate < 1:

@@ -36,22 +36,48 @@ class CrossCheck:
     rdp: float
 
 
-def checked_against(
-    events: tuple[GaussianEvent, ...], *, delta: float, epsilon: float, second_rdp: float
-) -> CrossCheck:
-    """Recompute ``epsilon`` of merged ``events``, or raise :class:`PrivacyRefusal`.
+@dataclass(frozen=True, kw_only=True)
+class OpacusOpinion:
+    """The upper end of Opacus's PRV interval, and Opacus's RDP."""
 
-    ``second_rdp`` is dp_accounting's RDP. The PRV interval is widened by 1 % or one half-width.
-    Imports Opacus, and thereby torch, on the first call.
+    prv_high: float
+    rdp: float
+
+
+def opacus_opinion(
+    events: tuple[GaussianEvent, ...], *, delta: float, epsilon: float
+) -> OpacusOpinion:
+    """What Opacus says of merged ``events``; ``epsilon`` sets how wide its PRV interval is.
+
+    Imports Opacus, and thereby torch, on the first call. Raises :class:`PrivacyRefusal` if it
+    fails.
     """
-    error = min(PRV_ERROR, max(epsilon / 4, PRV_ERROR / 10))
     try:
-        high, first_rdp = _opacus(events, delta=delta, error=error)
+        return _opacus(events, delta=delta, error=_half_width(epsilon))
     except Exception as failure:  # any failure of a foreign accountant must refuse
         raise PrivacyRefusal(
             f"An accountant failed while checking epsilon {epsilon:g} ({failure}), "
             "so no guarantee is given."
         ) from failure
+
+
+def checked_against(
+    events: tuple[GaussianEvent, ...],
+    *,
+    delta: float,
+    epsilon: float,
+    second_rdp: float,
+    opinion: OpacusOpinion | None = None,
+) -> CrossCheck:
+    """Recompute ``epsilon`` of merged ``events``, or raise :class:`PrivacyRefusal`.
+
+    ``second_rdp`` is dp_accounting's RDP; ``opinion`` what :func:`opacus_opinion` said of the same,
+    which is asked if it is None. The PRV interval is widened by 1 % or one half-width.
+    """
+    error = _half_width(epsilon)
+    if opinion is None:
+        opinion = opacus_opinion(events, delta=delta, epsilon=epsilon)
+    high, first_rdp = opinion.prv_high, opinion.rdp
     rdp = min(first_rdp, second_rdp)
     if not (math.isfinite(high) and math.isfinite(first_rdp) and math.isfinite(second_rdp)):
         raise PrivacyRefusal(
@@ -85,10 +111,11 @@ def _check_exact(events: tuple[GaussianEvent, ...], *, delta: float, epsilon: fl
         )
 
 
-def _opacus(
-    events: tuple[GaussianEvent, ...], *, delta: float, error: float
-) -> tuple[float, float]:
-    """Upper end of the PRV interval, and RDP, by Opacus."""
+def _half_width(epsilon: float) -> float:
+    return min(PRV_ERROR, max(epsilon / 4, PRV_ERROR / 10))
+
+
+def _opacus(events: tuple[GaussianEvent, ...], *, delta: float, error: float) -> OpacusOpinion:
     from opacus.accountants import PRVAccountant, RDPAccountant
 
     results = []
@@ -99,4 +126,4 @@ def _opacus(
             accountant: Any = make()
             accountant.history = [(e.noise_multiplier, e.sampling_rate, e.count) for e in events]
             results.append(float(accountant.get_epsilon(delta, **options)))
-    return results[0], results[1]
+    return OpacusOpinion(prv_high=results[0], rdp=results[1])

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from fedward.common.errors import FedwardError
 
 MAGIC = b"FWD2"
-MAX_HEADER_BYTES = 8 * 2**20
-"""Holds a session's offers from all sites of the largest roster."""
+MAX_HEADER_BYTES = 16 * 2**20
+"""Holds the offers, or the roster and the ledgers' heads, of all sites of the largest roster."""
 MAX_BRACKETS = 2**16
 """Objects and lists in a header, counted by their opening brackets, those within strings too."""
 MAX_COMMAS = 2**18

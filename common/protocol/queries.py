@@ -1,9 +1,9 @@
 """The closed list of queries: all that a coordinator can ask of a hospital.
 
-Every query but ``open_session`` asks for one noised, masked sum over patients. What a query may
-carry is public: the run, the study's digest, the roster, the model's current parameters. Clip,
-sigma, sampling rate and divisor are not in it: a vault takes them from the study that its site
-approved.
+Every query but ``open_session`` and ``close_session`` asks for one noised, masked sum over
+patients. What a query may carry is public: the run, the study's digest, the roster, the model's
+current parameters, how far each site's ledger was seen. Clip, sigma, sampling rate and divisor are
+not in it: a vault takes them from the study that its site approved.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, TypeAdapter, ValidationError, field_validator
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, field_validator
 
+from fedward.common.ledger.heads import KnownHead
 from fedward.common.protocol.fields import (
     MAX_SITES,
     PROTOCOL,
@@ -32,6 +33,21 @@ from fedward.common.secure_sum.session import SessionOffer
 _Valid = TypeVar("_Valid")
 
 
+def _sorted_by_head(heads: tuple[KnownHead, ...]) -> tuple[KnownHead, ...]:
+    names = [known.head.site for known in heads]
+    if names != sorted(set(names)):
+        raise ValueError("heads must be sorted by site and name each site once")
+    return heads
+
+
+Heads = Annotated[
+    tuple[KnownHead, ...],
+    Field(max_length=MAX_SITES, strict=False),
+    AfterValidator(_sorted_by_head),
+]
+"""The newest head of each site's ledger that the coordinator knows, sorted by site."""
+
+
 class _Query(Wire):
     protocol: ProtocolNumber = PROTOCOL
     run_id: RunId
@@ -41,12 +57,26 @@ class _Query(Wire):
 class OpenSessionQuery(_Query):
     """Asks which site answers and for its key of a new session. Touches no record.
 
-    ``session`` counts a run's sessions from 1; opening a number again replaces its key.
+    ``session`` counts a run's sessions from 1; opening a number again replaces its key. A site
+    whose ledger does not hold its head among ``heads`` was given back an old one, and refuses.
     """
 
     kind: Literal["open_session"] = "open_session"
     session: SessionNumber
     signed_roster: SignedRoster
+    heads: Heads = ()
+
+
+class CloseSessionQuery(_Query):
+    """Tells the sites that the run asks for nothing more; each strikes its study's balance.
+
+    Touches no record. ``session`` is the last one that the site opened, and ``heads`` are as in
+    :class:`OpenSessionQuery`.
+    """
+
+    kind: Literal["close_session"] = "close_session"
+    session: SessionNumber
+    heads: Heads = ()
 
 
 class SumQuery(_Query):
@@ -139,10 +169,11 @@ AnySumQuery = (
     | EvaluationQuery
     | SiteEvaluationQuery
 )
-Query = Annotated[OpenSessionQuery | AnySumQuery, Field(discriminator="kind")]
+Query = Annotated[OpenSessionQuery | CloseSessionQuery | AnySumQuery, Field(discriminator="kind")]
 _AT_A_MODEL = frozenset({"parameters", "center", "scale"})
 ARRAYS_OF: dict[str, frozenset[str]] = {
     "open_session": frozenset(),
+    "close_session": frozenset(),
     "moments": frozenset(),
     "counts": frozenset(),
     "gradient_sum": _AT_A_MODEL,

@@ -1,4 +1,4 @@
-"""What a vault may answer: a noised, masked sum, a session key, or a typed refusal."""
+"""What a vault may answer: a noised, masked sum, a key, its ledger's head, or a typed refusal."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter
 
+from fedward.common.ledger.heads import LedgerHead
 from fedward.common.protocol.fields import (
     PROTOCOL,
     Digest,
@@ -27,8 +28,9 @@ Multiplier = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class RefusalReason(StrEnum):
     """Why a vault did not answer.
 
-    Each is decided before any record is read, but for ``internal`` (a fault of the vault's own) and
-    ``privacy`` where a sum turns out not to fit its ring; their messages are fixed.
+    Each is decided before any record is read, but for ``internal`` (a fault of the vault's own),
+    ``privacy`` where a sum turns out not to fit its ring, and ``ledger_unavailable`` where a sum
+    could not be written down; their messages are fixed.
     """
 
     MALFORMED = "malformed"
@@ -45,6 +47,8 @@ class RefusalReason(StrEnum):
     NOT_ALLOWED = "not_allowed"
     WRONG_SHAPE = "wrong_shape"
     PRIVACY = "privacy"
+    LEDGER_ROLLED_BACK = "ledger_rolled_back"
+    LEDGER_UNAVAILABLE = "ledger_unavailable"
     INTERNAL = "internal"
 
 
@@ -62,13 +66,27 @@ class ExecutedNoise(Wire):
 
 
 class SessionOpened(Wire):
-    """A site's answer to ``open_session``: its signed key of the session, for the other sites."""
+    """A site's answer to ``open_session``: its signed key of the session, for the other sites.
+
+    ``head`` is that of its ledger, for the coordinator; None of a simulated ledger without one.
+    """
 
     kind: Literal["session_opened"] = "session_opened"
     protocol: ProtocolNumber = PROTOCOL
     site: SiteName
     query_digest: Digest
     offer: SessionOffer
+    head: LedgerHead | None = None
+
+
+class SessionClosed(Wire):
+    """A site's answer to ``close_session``: the head of its ledger once the balance is struck."""
+
+    kind: Literal["session_closed"] = "session_closed"
+    protocol: ProtocolNumber = PROTOCOL
+    site: SiteName
+    query_digest: Digest
+    head: LedgerHead | None = None
 
 
 class Refusal(Wire):
@@ -88,6 +106,8 @@ class SumRelease(Wire):
     Its unit is ``2**-scale_bits``.
     ``executed`` is None only in a simulation's baseline without privacy; ``masked`` says whether
     pairwise masks were added (without them the coordinator sees each site's noised summand).
+    ``ledger`` is the head of the site's ledger as it ended with the entry that reserved this
+    release; None where the ledger has no chain.
     """
 
     kind: Literal["sum"] = "sum"
@@ -101,9 +121,12 @@ class SumRelease(Wire):
     executed: ExecutedNoise | None
     masked: bool
     scale_bits: int = Field(ge=0, le=62)
+    ledger: LedgerHead | None = None
 
 
-Answer = Annotated[SessionOpened | Refusal | SumRelease, Field(discriminator="kind")]
+Answer = Annotated[
+    SessionOpened | SessionClosed | Refusal | SumRelease, Field(discriminator="kind")
+]
 _ANSWER: TypeAdapter[Answer] = TypeAdapter(Answer)
 
 

@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from fedward.common.protocol.fields import MAX_SITES, PublicKey, Signature, SiteName, Wire
 from fedward.common.secure_sum.signatures import SecureSumError, SiteIdentity, verify
@@ -31,11 +31,14 @@ class Roster(Wire):
     """All sites of a federation, sorted by name, so that one set of sites has one digest.
 
     ``serial`` grows by one with every change. No name and no key occurs twice: a site counts once.
+    ``coordinator_key`` is the Ed25519 key by which the coordinator counter-signs the heads of the
+    sites' ledgers and signs its log; it is no site's own. None is a coordinator that signs nothing.
     """
 
     federation: str = Field(min_length=1, max_length=100)
     serial: int = Field(ge=1, le=10**9)
     sites: tuple[RosterSite, ...] = Field(min_length=1, max_length=MAX_SITES, strict=False)
+    coordinator_key: PublicKey | None = None
 
     @field_validator("sites")
     @classmethod
@@ -49,12 +52,30 @@ class Roster(Wire):
             raise ValueError("the roster's sites must be sorted by name")
         return sites
 
+    @model_validator(mode="after")
+    def _coordinator_is_no_site(self) -> Self:
+        if any(entry.identity_key == self.coordinator_key for entry in self.sites):
+            raise ValueError("the coordinator's key is a site's own")
+        return self
+
     @classmethod
-    def of(cls, keys: Mapping[str, bytes], *, federation: str, serial: int = 1) -> Self:
+    def of(
+        cls,
+        keys: Mapping[str, bytes],
+        *,
+        federation: str,
+        serial: int = 1,
+        coordinator_key: bytes | None = None,
+    ) -> Self:
         """The roster of these sites' public keys (32 bytes each), in the roster's order."""
         sites = (RosterSite(site=site, identity_key=key.hex()) for site, key in keys.items())
         ordered = tuple(sorted(sites, key=_name))
-        return cls(federation=federation, serial=serial, sites=ordered)
+        return cls(
+            federation=federation,
+            serial=serial,
+            sites=ordered,
+            coordinator_key=None if coordinator_key is None else coordinator_key.hex(),
+        )
 
     @property
     def digest(self) -> str:

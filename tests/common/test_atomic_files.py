@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 import pytest
@@ -28,3 +29,16 @@ def test_a_write_that_fails_leaves_the_old_content(
     with pytest.raises(OSError, match="no space"):
         replace_file(path, b"new")
     assert path.read_bytes() == b"old"
+
+
+def test_a_private_file_is_its_owners_alone(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    replace_file(path, b"open to all")
+    path.chmod(0o644)
+    (tmp_path / "state.new").touch(mode=0o644)  # left by a kill
+
+    replace_file(path, b"private", private=True)
+
+    assert path.read_bytes() == b"private"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == [path]

@@ -43,7 +43,12 @@ def value_of(option: click.Option) -> str:
         return "flag"
     if isinstance(kind, click.Choice):
         return " or ".join(f"`{getattr(choice, 'value', choice)}`" for choice in kind.choices)
-    words = {"integer": "whole number", "integer range": "whole number", "float": "number"}
+    words = {
+        "integer": "whole number",
+        "integer range": "whole number",
+        "float": "number",
+        "float range": "number",
+    }
     word = words.get(kind.name, kind.name)
     low, high = getattr(kind, "min", None), getattr(kind, "max", None)
     bounds = [f"{sign} {bound}" for sign, bound in (("≥", low), ("≤", high)) if bound is not None]

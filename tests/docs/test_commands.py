@@ -26,7 +26,7 @@ NOT_RUN = {
 """The only reasons for which a shown command may go untested."""
 
 BLOCK = re.compile(
-    r"(?:^<!-- (?P<word>not run|needs|file): (?P<what>[^\n]+?) -->\n)?"
+    r"(?:^<!-- (?P<word>not run|needs|file|exits 1): (?P<what>[^\n]+?) -->\n)?"
     r"^```(?P<language>\w*)\n(?P<body>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
@@ -86,9 +86,10 @@ def test_shown_commands_run(
         if reason is not None:
             left_out.append(reason)
             continue
+        expected = 1 if block.word == "exits 1" else 0
         for command in block.commands:
             code = execute(command)
-            assert code == 0, f"{shlex.join(command)}\n{capsys.readouterr().err}"
+            assert code == expected, f"{shlex.join(command)}\n{capsys.readouterr().err}"
     if left_out:
         pytest.skip(f"all but some blocks ran: {', '.join(left_out)}")
 
@@ -107,13 +108,13 @@ def test_blocks_are_marked_as_this_file_reads_them(page: Path) -> None:
     blocks = blocks_of(page)
     text = page.read_text("utf-8")
     assert text.count("\n```") == 2 * len(blocks), "a fenced block is not closed, or is indented"
-    assert len(re.findall(r"<!-- (?:not run|needs|file): ", text)) == sum(
+    assert len(re.findall(r"<!-- (?:not run|needs|file|exits 1): ", text)) == sum(
         block.word is not None for block in blocks
     ), "a comment does not stand right before its block"
     for block in blocks:
         if block.language == "console":
             assert block.commands, "a console block without a line that starts with '$ '"
-            assert block.word in {None, "not run", "needs"}
+            assert block.word in {None, "not run", "needs", "exits 1"}
         else:
             assert not re.search(r"^\$ ", block.body, re.MULTILINE), "a command in another block"
         if block.word == "not run":

@@ -8,19 +8,27 @@ from typing import get_args
 
 from pydantic import BaseModel
 
+from fedward.common.ledger.heads import KnownHead, LedgerHead, LedgerPosition
 from fedward.common.protocol import envelope, frame
 from fedward.common.protocol.fields import PROTOCOL
-from fedward.common.protocol.queries import ARRAYS_OF, OpenSessionQuery, SumQuery
+from fedward.common.protocol.queries import (
+    ARRAYS_OF,
+    CloseSessionQuery,
+    OpenSessionQuery,
+    SumQuery,
+)
 from fedward.common.protocol.releases import (
     ExecutedNoise,
     Refusal,
     RefusalReason,
+    SessionClosed,
     SessionOpened,
     SumRelease,
 )
-from fedward.common.secure_sum.roster import RosterSite, SignedRoster
+from fedward.common.secure_sum.roster import Roster, RosterSite, SignedRoster
 from fedward.common.secure_sum.session import SessionOffer
 from fedward.server.release_log import ReleaseRecord
+from fedward.server.run_log_lines import HeadsKnown, LogSigned, ReleaseAsked, RunStarted
 from fedward.simulations.results import (
     ArmKind,
     ArmResult,
@@ -70,10 +78,22 @@ def test_answers_have_these_fields() -> None:
     shown = {next(iter(words(row[0]))): words(row[2]) for row in rows(PROTOCOL_PAGE, "Answers")[1:]}
     assert shown == {
         model.model_fields["kind"].default: set(model.model_fields) - everywhere
-        for model in (SessionOpened, SumRelease, Refusal)
+        for model in (SessionOpened, SessionClosed, SumRelease, Refusal)
     }
     text = (REFERENCE / PROTOCOL_PAGE).read_text("utf-8")
-    models = (ExecutedNoise, SessionOffer, SumQuery, OpenSessionQuery, SignedRoster, RosterSite)
+    models = (
+        ExecutedNoise,
+        SessionOffer,
+        SumQuery,
+        OpenSessionQuery,
+        CloseSessionQuery,
+        SignedRoster,
+        Roster,
+        RosterSite,
+        LedgerPosition,
+        LedgerHead,
+        KnownHead,
+    )
     assert all(f"`{name}`" in text for model in models for name in model.model_fields)
 
 
@@ -109,6 +129,20 @@ def test_results_have_these_keys() -> None:
     }
     for heading, model in sections.items():
         assert keys("run-folder.md", heading) - {"key"} == set(model.model_fields), heading
+
+
+def test_lines_of_the_signed_log_are_named_with_all_they_hold() -> None:
+    lines = (RunStarted, ReleaseAsked, HeadsKnown, LogSigned)
+    shown = {
+        next(iter(words(row[0]))): words(row[1])
+        for row in rows("run-folder.md", "`books/`")
+        if words(row[0]) and row[0] != "`kind` of the body"
+    }
+    for line in lines:
+        fields = set(line.model_fields) - {"kind"}
+        assert fields <= shown[line.model_fields["kind"].default]
+        # A record's line is described beside it.
+        assert shown[line.model_fields["kind"].default] - fields <= {"releases.jsonl"}
 
 
 def meanings(heading: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 from numpy.typing import NDArray
 
+from fedward.common.ledger.heads import LedgerHead
 from fedward.common.privacy.budget import RunBudget
 from fedward.common.privacy.plan import plan_for
 from fedward.common.privacy.sum_plan import SumKind
@@ -19,6 +20,7 @@ from fedward.common.protocol.envelope import FIELD, RECORD
 from fedward.common.protocol.queries import (
     ARRAYS_OF,
     AnySumQuery,
+    CloseSessionQuery,
     GradientSumQuery,
     OpenSessionQuery,
     decode_query,
@@ -29,6 +31,7 @@ from fedward.common.protocol.releases import (
     ExecutedNoise,
     Refusal,
     RefusalReason,
+    SessionClosed,
     SessionOpened,
     SumRelease,
 )
@@ -39,8 +42,10 @@ from fedward.common.secure_sum.session import Session, SessionKey
 from fedward.common.secure_sum.signatures import SiteIdentity
 from fedward.common.study.definition import Study
 from fedward.server.attempt import WantedSum
+from fedward.server.head_book import HeadBook, MemoryHeads
 from fedward.server.release_log import ReleaseRecord
 from fedward.server.run_options import RunOptions
+from fedward.server.seen_heads import SeenHeads
 from fedward.server.sum_rounds import SumRounds
 from fedward.server.training.state import TrainingState
 from fedward.simulations.engines.direct_grid import DirectGrid
@@ -97,7 +102,11 @@ class ScriptedGrid(DirectGrid):
     @property
     def sums(self) -> list[Any]:
         """Every query for a sum once, in order."""
-        return [query for query in self.queries if not isinstance(query, OpenSessionQuery)]
+        return [
+            query
+            for query in self.queries
+            if not isinstance(query, OpenSessionQuery | CloseSessionQuery)
+        ]
 
 
 def _reply(message: Message, said: object) -> Message:
@@ -115,7 +124,8 @@ class StandIn:
     ``executed`` is the noise that it declares. ``changes`` are wrong fields of its releases;
     ``faults`` says what it does instead of answering, by the number of the query for a sum, from 1.
     ``secret`` is that of all its session keys, if they are not to differ. ``sent`` is its last
-    release.
+    release. ``entries`` is how many its ledger holds, of which each release adds two; None is a
+    ledger without a chain.
     """
 
     name: str
@@ -126,6 +136,8 @@ class StandIn:
     changes: dict[str, Any] = field(default_factory=dict)
     faults: dict[int, Node] = field(default_factory=dict)
     secret: bytes | None = None
+    entries: int | None = None
+    ledger_id: str = "1" * 32
     sums: int = 0
     sent: bytes = b""
     sessions: dict[int, SessionKey] = field(default_factory=dict)
@@ -135,6 +147,8 @@ class StandIn:
         query, _ = decode_query(frame)
         if isinstance(query, OpenSessionQuery):
             return self.sealed(self.opened(query, frame))
+        if isinstance(query, CloseSessionQuery):
+            return self.closed(frame)
         self.sums += 1
         if self.sums in self.faults:
             return self.faults[self.sums](frame)
@@ -154,12 +168,29 @@ class StandIn:
         )
         self.sessions[query.session] = key
         self.joined.pop(query.session, None)
-        return SessionOpened(site=self.name, query_digest=frame_digest(frame), offer=key.offer)
+        return SessionOpened(
+            site=self.name, query_digest=frame_digest(frame), offer=key.offer, head=self.head()
+        )
+
+    def closed(self, frame: bytes) -> bytes:
+        if self.entries is not None:
+            self.entries += 1
+        return self.sealed(
+            SessionClosed(site=self.name, query_digest=frame_digest(frame), head=self.head())
+        )
+
+    def head(self, **changes: Any) -> LedgerHead | None:
+        """How far its ledger goes, under its signature."""
+        if self.entries is None:
+            return None
+        sequence = self.entries - 1
+        fields = {"site": self.name, "ledger_id": self.ledger_id, "sequence": sequence}
+        return LedgerHead.sign(self.identity, **(fields | {"digest": f"{sequence:064x}"} | changes))
 
     def released(self, frame: bytes, **changes: Any) -> bytes:
         """The release of this query, with wrong fields or elements."""
         query, _ = decode_query(frame)
-        assert not isinstance(query, OpenSessionQuery)
+        assert not isinstance(query, OpenSessionQuery | CloseSessionQuery)
         if query.session not in self.sessions:
             return self.refused(frame, RefusalReason.UNKNOWN_SESSION)
         if query.session not in self.joined:
@@ -194,6 +225,10 @@ class StandIn:
             "masked": masked,
             "scale_bits": 24,
         }
+        if self.entries is not None:
+            self.entries += 1
+            fields["ledger"] = self.head()
+            self.entries += 1
         release = SumRelease(**(fields | self.changes | changes))
         sealed = self.sealed(release, elements)
         if elements.size < 100:
@@ -225,7 +260,9 @@ class StandInFederation:
         summands: Mapping[str, Sequence[int]],
         *,
         study: Study | None = None,
+        coordinator: SiteIdentity | None = None,
     ) -> None:
+        self.coordinator = coordinator
         self._budget = None if study is None else RunBudget(plan_for(study, sites=len(names)))
         identities = {
             name: SiteIdentity.from_private_bytes(name.encode().ljust(32, b"\0")) for name in names
@@ -234,6 +271,7 @@ class StandInFederation:
         roster = Roster.of(
             {name: identity.public_key for name, identity in identities.items()},
             federation="test",
+            coordinator_key=None if coordinator is None else coordinator.public_key,
         )
         self.signed_roster: SignedRoster = sign_roster(roster, self.key)
         self.sites = {
@@ -258,8 +296,17 @@ class StandInFederation:
             "poll_seconds": 0.001,
             "timeout": 60.0,
             "budget": self._budget,
+            "coordinator": self.coordinator,
         }
         return RunOptions(**(fields | changes))
+
+    def seen_heads(self, book: HeadBook | None = None, *, run_id: str = "run") -> SeenHeads:
+        return SeenHeads(
+            book or MemoryHeads(),
+            run_id=run_id,
+            roster=self.signed_roster.roster,
+            coordinator=self.coordinator,
+        )
 
 
 def planned_noise(study: Study, query: AnySumQuery) -> ExecutedNoise:
@@ -318,9 +365,12 @@ def federate() -> Callable[..., StandInFederation]:
     """Stand-ins a, b and c, or of other names; summands by name. Without ``study`` no noise."""
 
     def make(
-        names: Sequence[str] = "abc", study: Study | None = None, **summands: Sequence[int]
+        names: Sequence[str] = "abc",
+        study: Study | None = None,
+        coordinator: SiteIdentity | None = None,
+        **summands: Sequence[int],
     ) -> StandInFederation:
-        return StandInFederation(list(names), summands, study=study)
+        return StandInFederation(list(names), summands, study=study, coordinator=coordinator)
 
     return make
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fedward.common.ledger.heads import LedgerPosition
 from fedward.common.protocol.queries import (
     CountsQuery,
     EvaluationQuery,
@@ -41,11 +42,13 @@ def attempted(study: Study, wanted: Wanted) -> Callable[..., tuple[Attempt, list
         for site in federation.sites.values():
             site.executed = lambda _: planned
         exchange = Exchange(grid, timeout=60.0, poll_seconds=0.001)
+        heads = federation.seen_heads()
         session = SessionOpener(
             exchange,
             run_id="run",
             study_digest=study.digest,
             signed_roster=federation.signed_roster,
+            heads=heads,
         ).open(1, exchange.node_ids())
         query, frame = asked.framed(
             run_id="run",
@@ -61,6 +64,7 @@ def attempted(study: Study, wanted: Wanted) -> Callable[..., tuple[Attempt, list
             wanted=asked,
             roster=federation.signed_roster.roster,
             planned=planned,
+            heads=heads,
         )
         running = RunningSum(asked.length)
         found.ask(exchange, session.nodes, lambda _, elements: running.add(elements))
@@ -279,6 +283,63 @@ def test_a_site_may_be_more_cautious_than_the_study(
     assert attempt.failures == {}
     assert attempt.releases["b"].executed == declared
     assert total == [3, 6, 9, 12]
+
+
+def test_a_release_whose_ledger_went_back_is_its_sites_failure(
+    federate: Federate, attempted: Callable[..., Any]
+) -> None:
+    federation = federate()
+    for site in federation.sites.values():
+        site.entries = 10
+
+    def after_a_restore(frame: bytes) -> bytes:
+        federation.sites["b"].entries = 6
+        return bytes(federation.sites["b"].released(frame))
+
+    federation.sites["b"].faults[1] = after_a_restore
+    attempt, total = attempted(federation, federation.grid())
+    failure = attempt.failures["b"]
+    lines = {line.site: line for line in attempt.records(summed=False, unknown=UNKNOWN)}
+
+    assert set(attempt.failures) == {"b"}
+    assert failure.why == "shows a ledger that went back from entry 9 to 6"
+    assert (failure.charged, failure.may_pass, failure.stays) == (True, False, False)
+    assert (lines["b"].release_digest, lines["b"].ledger) == (None, None)
+    assert total != [3, 6, 9, 12]
+    for name in "ac":
+        assert lines[name].ledger == LedgerPosition(sequence=10, digest=f"{10:064x}")
+
+
+def test_the_head_of_a_release_with_other_noise_is_known_all_the_same(
+    federate: Federate, study: Study, wanted: Wanted
+) -> None:
+    federation = federate()
+    site = federation.sites["b"]
+    site.entries = 10
+    site.executed = lambda _: NOISE
+    heads, grid = federation.seen_heads(), federation.grid()
+    exchange = Exchange(grid, timeout=60.0, poll_seconds=0.001)
+    session = SessionOpener(
+        exchange,
+        run_id="run",
+        study_digest=study.digest,
+        signed_roster=federation.signed_roster,
+        heads=heads,
+    ).open(1, exchange.node_ids())
+    place: dict[str, Any] = {"run_id": "run", "study_digest": study.digest, "session": 1}
+    query, frame = wanted().framed(**place, roster=session.sites, attempt=1, offers=session.offers)
+    attempt = Attempt(
+        query,
+        frame,
+        wanted=wanted(),
+        roster=federation.signed_roster.roster,
+        planned=None,
+        heads=heads,
+    )
+    attempt.ask(exchange, session.nodes, lambda *_: None)
+
+    assert "other noise" in attempt.failures["b"].why
+    assert [(known.head.site, known.head.sequence) for known in heads.known] == [("b", 10)]
 
 
 def test_where_nothing_is_planned_a_site_must_not_declare_noise(

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from fedward.common.errors import InputError
+from fedward.common.ledger.heads import KnownHead
 from fedward.common.privacy.budget import RunBudget
 from fedward.common.privacy.plan import plan_for
 from fedward.common.protocol.queries import (
+    CloseSessionQuery,
     CountsQuery,
     EvaluationQuery,
     GradientSumQuery,
@@ -19,10 +22,13 @@ from fedward.common.protocol.queries import (
     SiteEvaluationQuery,
     decode_query,
 )
+from fedward.common.protocol.releases import RefusalReason
+from fedward.common.secure_sum.signatures import SiteIdentity
 from fedward.common.study.definition import Study
 from fedward.common.study.dimensions import Dimensions
 from fedward.server.coordinator import CompletedRun, coordinate
 from fedward.server.errors import CoordinationError
+from fedward.server.head_book import MemoryHeads
 from fedward.server.run_options import RunOptions
 from fedward.server.training.state import TrainingState
 from fedward.simulations.federation import SimulatedSite
@@ -33,6 +39,7 @@ MakeGrid = Callable[..., Any]
 MakeSites = Callable[..., list[SimulatedSite]]
 MakeOptions = Callable[..., RunOptions]
 MakeCheckpoints = Callable[..., Any]
+COORDINATOR = SiteIdentity.from_private_bytes(b"c" * 32)
 
 
 @pytest.fixture
@@ -454,6 +461,168 @@ def test_a_run_without_losses_spends_its_budget_and_no_more(
     assert run.notes == ()
     for kind in plan.sums:
         assert not budget.allows(charged, kind, 1)
+
+
+@pytest.fixture
+def with_ledgers(federate: Callable[..., Any], study: Study) -> Any:
+    """Stand-ins a, b and c whose ledgers have 10 entries, and a coordinator with a key."""
+    federation = federate(study=study, coordinator=COORDINATOR)
+    for site in federation.sites.values():
+        site.entries = 10
+        site.summand = lambda query: [0] * length_of(query, study)
+    return federation
+
+
+def length_of(query: Any, study: Study) -> int:
+    dimensions = Dimensions.of(study)
+    return {"moments": dimensions.moments, "evaluation": dimensions.evaluation}.get(
+        query.kind, dimensions.parameters
+    )
+
+
+def test_a_run_ends_with_the_heads_of_all_ledgers(with_ledgers: Any, study: Study) -> None:
+    grid, book = with_ledgers.grid(), MemoryHeads()
+    run = coordinate(grid, study, options=with_ledgers.options(heads=book))
+    sums = study.training.rounds + 2
+
+    assert [type(query) for query in grid.queries[-2:]] == [EvaluationQuery, CloseSessionQuery]
+    assert grid.queries[0].heads == ()
+    # The last release has shown its reservation.
+    assert [known.head.sequence for known in grid.queries[-1].heads] == [8 + 2 * sums] * 3
+    assert [known.head.site for known in run.heads] == ["a", "b", "c"]
+    assert [known.head.sequence for known in run.heads] == [10 + 2 * sums] * 3
+    assert run.heads == book.known()
+    assert all(known.is_countersigned_by(COORDINATOR.public_key) for known in run.heads)
+    assert [record.ledger.sequence for record in run.records if record.ledger] == [
+        10 + 2 * number for number in range(sums) for _ in "abc"
+    ]
+    assert run.notes == ()
+
+
+def test_the_next_run_shows_them_and_a_ledger_that_went_back_takes_no_part(
+    with_ledgers: Any, study: Study
+) -> None:
+    book = MemoryHeads()
+    first = coordinate(with_ledgers.grid(), study, options=with_ledgers.options(heads=book))
+    grid = with_ledgers.grid()
+    options = with_ledgers.options(heads=book, run_id="second")
+    second = coordinate(grid, study, options=options)
+    assert grid.queries[0].heads == first.heads
+    with_ledgers.sites["b"].entries = 10
+
+    with pytest.raises(CoordinationError, match="b in session 1: shows a ledger that went back"):
+        coordinate(
+            with_ledgers.grid(), study, options=with_ledgers.options(heads=book, run_id="third")
+        )
+    # What was seen before still counts, for the sites that are in order too.
+    assert book.known()[1] == second.heads[1]
+
+
+def test_a_site_that_refuses_as_rolled_back_is_told(with_ledgers: Any, study: Study) -> None:
+    site = with_ledgers.sites["b"]
+    site.answer = lambda frame: site.refused(frame, RefusalReason.LEDGER_ROLLED_BACK)
+
+    with pytest.raises(CoordinationError, match=r"b in session 1: refused \(ledger_rolled_back\)"):
+        coordinate(with_ledgers.grid(), study, options=with_ledgers.options())
+
+
+def test_a_run_that_fails_is_closed_too(with_ledgers: Any, study: Study) -> None:
+    site = with_ledgers.sites["b"]
+    site.faults = {
+        number: lambda frame: site.refused(frame, RefusalReason.BUDGET_EXCEEDED)
+        for number in (2, 3)
+    }
+    grid, book = with_ledgers.grid(), MemoryHeads()
+    with pytest.raises(CoordinationError):
+        coordinate(grid, study, options=with_ledgers.options(heads=book, minimum_sites=3))
+
+    assert isinstance(grid.queries[-1], CloseSessionQuery)
+    # Site b left the session, so it is not asked.
+    assert grid.frames.count(grid.frames[-1]) == 2
+    ends = {known.head.site: known.head.sequence for known in book.known()}
+    # What it released before is known all the same.
+    assert ends["b"] == 10
+    assert ends["a"] == ends["c"] > 10
+
+
+def test_who_does_not_close_is_a_note(with_ledgers: Any, study: Study) -> None:
+    site = with_ledgers.sites["b"]
+    close = site.closed
+    site.closed = lambda frame: close(frame) and RuntimeError("its disk is full")
+    grid = with_ledgers.grid()
+    run = coordinate(grid, study, options=with_ledgers.options())
+
+    assert run.notes == ("The end of the ledger of b is not known: its disk is full.",)
+    assert run.state.notes == ()
+    assert run.heads[1].head.position == last_of("b", run).ledger
+
+
+def last_of(site: str, run: CompletedRun) -> Any:
+    return [record for record in run.records if record.site == site][-1]
+
+
+class FullDisk(MemoryHeads):
+    """Keeps heads so many times, then its disk is full."""
+
+    def __init__(self, *, times: int) -> None:
+        super().__init__()
+        self.left = times
+
+    def keep(self, heads: Iterable[KnownHead]) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise InputError(source="heads.json", field="", problem="is full", fix="make room")
+        super().keep(heads)
+
+
+def test_heads_that_cannot_be_kept_stop_a_run_before_it_asks_for_anything(
+    with_ledgers: Any, study: Study
+) -> None:
+    grid = with_ledgers.grid()
+    with pytest.raises(InputError, match=r"heads\.json: is full; make room"):
+        coordinate(grid, study, options=with_ledgers.options(heads=FullDisk(times=0)))
+    assert grid.sums == []
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+def test_a_run_is_not_lost_because_heads_cannot_be_kept_any_more(
+    with_ledgers: Any, study: Study, times: int
+) -> None:
+    run = coordinate(
+        with_ledgers.grid(), study, options=with_ledgers.options(heads=FullDisk(times=times))
+    )
+
+    assert run.state.round == study.training.rounds
+    assert run.notes == (
+        "The newest heads of the ledgers were not kept: heads.json: is full; make room.",
+    )
+    # In memory they are known, up to the end.
+    sums = study.training.rounds + 2
+    assert [known.head.sequence for known in run.heads] == [10 + 2 * sums] * 3
+
+
+def test_why_a_run_failed_is_not_hidden_by_heads_that_cannot_be_kept(
+    with_ledgers: Any, study: Study
+) -> None:
+    site = with_ledgers.sites["b"]
+    site.faults = {2: lambda frame: site.refused(frame, RefusalReason.BUDGET_EXCEEDED)}
+
+    with pytest.raises(CoordinationError, match="budget_exceeded"):
+        coordinate(
+            with_ledgers.grid(),
+            study,
+            options=with_ledgers.options(heads=FullDisk(times=1), minimum_sites=3),
+        )
+
+
+def test_a_roster_of_another_coordinator_is_told_before_anything_is_asked(
+    with_ledgers: Any, study: Study
+) -> None:
+    grid = with_ledgers.grid()
+    for key in (None, SiteIdentity.generate()):
+        with pytest.raises(CoordinationError, match="another coordinator's key"):
+            coordinate(grid, study, options=with_ledgers.options(coordinator=key))
+    assert grid.frames == []
 
 
 def test_a_completed_run_is_a_state_and_its_log(

@@ -12,18 +12,26 @@ from fedward.common.protocol.queries import decode_query, encode_query, frame_di
 from fedward.common.protocol.releases import RefusalReason, SumRelease
 from fedward.common.secure_sum.signatures import SiteIdentity
 from fedward.server.exchange import Exchange
+from fedward.server.seen_heads import SeenHeads
 from fedward.server.sessions import OpenedSession, SessionOpener
 from fedward.server.site_failure import SiteFailure
 from fedward.simulations.engines.node_numbers import node_of
 
 Federate = Callable[..., Any]
 DIGEST = "0123456789abcdef" * 4
+COORDINATOR = SiteIdentity.from_private_bytes(b"c" * 32)
 
 
-def opened(federation: Any, grid: Any, *, number: int = 1) -> OpenedSession:
+def opened(
+    federation: Any, grid: Any, *, number: int = 1, heads: SeenHeads | None = None
+) -> OpenedSession:
     exchange = Exchange(grid, timeout=60.0, poll_seconds=0.001)
     opener = SessionOpener(
-        exchange, run_id="run", study_digest=DIGEST, signed_roster=federation.signed_roster
+        exchange,
+        run_id="run",
+        study_digest=DIGEST,
+        signed_roster=federation.signed_roster,
+        heads=heads or federation.seen_heads(),
     )
     return opener.open(number, exchange.node_ids())
 
@@ -165,6 +173,57 @@ def test_who_gives_no_usable_key_is_left_out(
     assert set(session.failures) == {who}
     assert why in session.failures[who].why
     assert session.failures[who].when == "session 1"
+
+
+@pytest.fixture
+def with_ledgers(federate: Federate) -> Any:
+    """Sites a, b and c with ledgers of 10 entries."""
+    federation = federate(coordinator=COORDINATOR)
+    for site in federation.sites.values():
+        site.entries = 10
+    return federation
+
+
+def test_heads_are_kept_and_shown_when_the_next_session_is_opened(with_ledgers: Any) -> None:
+    heads = with_ledgers.seen_heads()
+    grid = with_ledgers.grid()
+    session = opened(with_ledgers, grid, heads=heads)
+    opened(with_ledgers, grid, number=2, heads=heads)
+
+    assert session.has_ledgers
+    assert [query.heads for query in grid.queries] == [(), heads.known]
+    assert [known.head for known in heads.known] == [
+        site.head() for site in with_ledgers.sites.values()
+    ]
+
+
+def test_sites_without_a_chain_have_no_heads(federate: Federate) -> None:
+    federation = federate()
+    assert not opened(federation, federation.grid()).has_ledgers
+
+
+def test_a_site_whose_ledger_went_back_is_left_out_and_its_head_kept(with_ledgers: Any) -> None:
+    heads = with_ledgers.seen_heads()
+    opened(with_ledgers, with_ledgers.grid(), heads=heads)
+    before = heads.known[1]
+    for name, entries in {"a": 12, "b": 8}.items():
+        with_ledgers.sites[name].entries = entries
+    session = opened(with_ledgers, with_ledgers.grid(), number=2, heads=heads)
+
+    assert session.sites == ("a", "c")
+    assert session.failures["b"].why == "shows a ledger that went back from entry 9 to 7"
+    assert not session.failures["b"].may_pass
+    assert [known.head.sequence for known in heads.known] == [11, 9, 9]
+    assert heads.known[1] == before
+
+
+def test_the_head_of_a_site_without_a_usable_key_is_not_kept(with_ledgers: Any) -> None:
+    heads = with_ledgers.seen_heads()
+    grid = with_ledgers.grid()
+    grid.nodes[node_of(1)] = forged_offer(with_ledgers)
+    opened(with_ledgers, grid, heads=heads)
+
+    assert [known.head.site for known in heads.known] == ["a", "c"]
 
 
 def test_a_site_that_is_not_in_the_roster_is_left_out(federate: Federate) -> None:

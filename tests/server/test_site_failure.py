@@ -16,10 +16,19 @@ def refused(reason: RefusalReason) -> SiteFailure:
 def test_a_refusal_is_free_unless_the_vault_may_have_charged_itself(reason: RefusalReason) -> None:
     failure = refused(reason)
 
-    assert failure.charged == (reason in {"internal", "privacy", "already_answered"})
+    assert failure.charged == (
+        reason in {"internal", "privacy", "already_answered", "ledger_unavailable"}
+    )
     assert failure.stays == (reason == "already_answered")
     assert failure.may_pass == (
-        reason in {"internal", "roster_too_small", "session_keys", "unknown_session"}
+        reason
+        in {
+            "internal",
+            "ledger_unavailable",
+            "roster_too_small",
+            "session_keys",
+            "unknown_session",
+        }
     )
     assert failure.why == f"refused ({reason}): It does not"
 

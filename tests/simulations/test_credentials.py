@@ -25,6 +25,8 @@ def test_the_roster_is_signed_and_holds_each_sites_key() -> None:
     for site, private in credentials.identities.items():
         assert SiteIdentity.from_private_bytes(private).public_key == roster.key_of(site)
         assert credentials.known_keys[site] == roster.key_of(site)
+    coordinator = SiteIdentity.from_private_bytes(credentials.coordinator)
+    assert roster.coordinator_key == coordinator.public_key.hex()
     with pytest.raises(RosterError, match="not signed"):
         checked_roster(credentials.signed_roster, federation_key=issued("other").federation_key)
 
@@ -34,7 +36,11 @@ def test_a_seed_gives_the_same_keys_and_runs_and_sites_different_ones() -> None:
     keys = [
         key
         for credentials in (issued(), issued("other"), issued(seed=4), issued(seed=None))
-        for key in (*credentials.identities.values(), credentials.federation_key)
+        for key in (
+            *credentials.identities.values(),
+            credentials.federation_key,
+            credentials.coordinator,
+        )
     ]
     assert len(set(keys)) == len(keys)
     assert issued(seed=None).identities != issued(seed=None).identities
@@ -42,6 +48,6 @@ def test_a_seed_gives_the_same_keys_and_runs_and_sites_different_ones() -> None:
 
 def test_private_keys_are_not_shown() -> None:
     credentials = issued()
-    for private in credentials.identities.values():
+    for private in (*credentials.identities.values(), credentials.coordinator):
         assert repr(private) not in repr(credentials)
         assert private.hex() not in repr(credentials)

@@ -12,10 +12,12 @@ from rich.console import Console
 
 import fedward.simulations.preparation
 import fedward.simulations.session
+from fedward.client.vault.ledger_file import signed_entries
 from fedward.common.errors import FedwardError, InputError, Interrupted, PrivacyRefusal
 from fedward.common.study.loading import load_study
+from fedward.server.run_log import read_run_log
 from fedward.simulations.request import SimulationRequest
-from fedward.simulations.results import ExperimentResult
+from fedward.simulations.results import ExperimentResult, RoundPoint
 from fedward.simulations.run_folder import RunFolder
 from fedward.simulations.session import simulate_study
 from fedward.simulations.transcript import read_transcript
@@ -407,6 +409,98 @@ def test_a_transcript_is_written_beside_the_report_and_told(
     (note,) = [note for note in recorded.notes if "transcript.jsonl" in note]
     assert "federated, distributed DP, ε = 3, seed 0" in note
     assert not any("transcript" in note for note in plain.notes)
+
+
+def books_of(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted((folder / "books").rglob("*"))
+        if path.is_file()
+    }
+
+
+def stop_in_books(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupt the training that has books in its second round."""
+    add_point = RunFolder.add_point
+
+    def point(folder: RunFolder, arm: str, seed: int, part: str, found: RoundPoint) -> None:
+        if arm == "federated-distributed-epsilon-3" and found.round == 2:
+            raise KeyboardInterrupt
+        add_point(folder, arm, seed, part, found)
+
+    monkeypatch.setattr(RunFolder, "add_point", point)
+
+
+def test_every_run_writes_books_and_says_how_to_check_them(
+    folder_study: FolderStudy, tmp_path: Path
+) -> None:
+    inputs, runs = folder_study(), tmp_path / "my runs"
+    result, text = simulated(**small(inputs, runs, seeds=2))
+    log = read_run_log(runs / "one" / "books" / "coordinator.jsonl")
+
+    assert log.started.run_id == "small/federated-distributed-epsilon-3/0/all"
+    assert log.started.signed_roster.roster.names == ("North", "south")
+    assert f"Books: {runs / 'one' / 'books'}" in text
+    assert f"fedward audit ledger '{runs / 'one'}'" in text
+    (note,) = [note for note in result.notes if " books" in note]
+    assert "federated, distributed DP, ε = 3, seed 0" in note
+
+
+def test_books_of_a_training_that_was_stopped_are_begun_again(
+    folder_study: FolderStudy, tmp_path: Path
+) -> None:
+    inputs, runs = folder_study(), tmp_path / "runs"
+    whole, _ = simulated(**small(inputs, runs, name="whole", transcript=True))
+    with pytest.MonkeyPatch.context() as patch:
+        stop_in_books(patch)
+        with pytest.raises(Interrupted):
+            simulated(**small(inputs, runs, transcript=True))
+    torn = books_of(runs / "one")
+    assert "books/sites/North/ledger.sqlite" in torn
+    assert "books/coordinator.jsonl" not in torn
+
+    continued, _ = simulated(resume=runs / "one")
+
+    assert digests(continued) == digests(whole)
+    log = read_run_log(runs / "one" / "books" / "coordinator.jsonl")
+    # One ledger from its opening on, with every round once.
+    for known in log.heads:
+        chain = signed_entries(runs / "one" / "books" / "sites" / known.head.site / "ledger.sqlite")
+        assert known.head.digest == chain[-1].digest
+        assert len([record for record in log.records if record.site == known.head.site]) == 5
+    sent = {
+        name: [line.kind for line in read_transcript(runs / name / "transcript.jsonl")]
+        for name in ("one", "whole")
+    }
+    assert sent["one"] == sent["whole"]
+
+
+def test_finished_books_are_left_alone(folder_study: FolderStudy, tmp_path: Path) -> None:
+    inputs, runs = folder_study(), tmp_path / "runs"
+    simulated(**small(inputs, runs))
+    before = books_of(runs / "one")
+    simulated(resume=runs / "one")
+
+    assert before
+    assert books_of(runs / "one") == before
+
+
+def test_without_ledgers_at_hand_there_are_no_books(
+    folder_study: FolderStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs, runs = folder_study(), tmp_path / "runs"
+    with pytest.MonkeyPatch.context() as patch:
+        stop_in_books(patch)
+        with pytest.raises(Interrupted):
+            simulated(**small(inputs, runs))
+    assert books_of(runs / "one")
+    monkeypatch.setattr("fedward.simulations.books.MAX_BOOKED_SITES", 1)
+    result, text = simulated(resume=runs / "one")
+
+    assert "No books were written: there are more than 1 hospitals." in result.notes
+    assert "Books:" not in text
+    # What another engine had begun would tell of half a training.
+    assert books_of(runs / "one") == {}
 
 
 def test_there_is_nothing_to_continue_in_any_other_folder(tmp_path: Path) -> None:

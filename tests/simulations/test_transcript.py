@@ -32,6 +32,7 @@ from fedward.common.protocol.sealed import open_sealed
 from fedward.common.study.dimensions import Dimensions
 from fedward.common.study.loading import find_study, load_study
 from fedward.simulations.arms import Arm, arms_of, changed
+from fedward.simulations.books import Books
 from fedward.simulations.conditions import Conditions
 from fedward.simulations.credentials import Credentials
 from fedward.simulations.engines.in_process_engine import InProcessEngine
@@ -80,17 +81,21 @@ FIELDS: dict[str, set[str]] = {
         "session",
         "signed_roster",
         "study_digest",
+        "heads",
     },
+    "close_session": {"heads", "kind", "protocol", "run_id", "session", "study_digest"},
     "moments": SUM_FIELDS,
     "counts": SUM_FIELDS,
     "gradient_sum": SUM_FIELDS,
     "evaluation": SUM_FIELDS | {"group"},
     "site_evaluation": SUM_FIELDS,
-    "session_opened": {"kind", "offer", "protocol", "query_digest", "site"},
+    "session_opened": {"head", "kind", "offer", "protocol", "query_digest", "site"},
+    "session_closed": {"head", "kind", "protocol", "query_digest", "site"},
     "sum": {
         "attempt",
         "executed",
         "kind",
+        "ledger",
         "masked",
         "protocol",
         "query_digest",
@@ -101,6 +106,9 @@ FIELDS: dict[str, set[str]] = {
         "study_digest",
     },
 }
+# The numbers of a ledger's entries tell how many queries it answered; its digests cover what left
+# noised, the queries, and the time to the second.
+HEAD_FIELDS = {"digest", "ledger_id", "sequence", "signature", "site"}
 KINDS: dict[str, SumKind] = {"gradient_sum": "training"}
 
 
@@ -168,6 +176,7 @@ def whole_run(
     other_patients: bool = False,
     masked: bool = True,
     transcript: Path | None = None,
+    books: Path | None = None,
     **evaluation: Any,
 ) -> WholeRun:
     study = changed(load_study(find_study("breast_cancer")), {"evaluation": evaluation})
@@ -188,7 +197,8 @@ def whole_run(
     if other_patients:
         sites = [altered(site) if site.name == ALTERED else site for site in sites]
     recorder = Recorder()
-    run = train(
+    run_training = train if books is None else Books(books, credentials=credentials).train
+    run = run_training(
         training.study,
         sites,
         engine=InProcessEngine(),
@@ -235,6 +245,8 @@ def test_every_message_is_of_the_closed_list_and_holds_no_other_field(one: Whole
     assert {kind: kinds.count(kind) for kind in FIELDS} == {
         "open_session": SITES,
         "session_opened": SITES,
+        "close_session": 0,
+        "session_closed": 0,
         "sum": SITES * sum(sums.values()),
         "site_evaluation": 0,
     } | {kind: SITES * count for kind, count in sums.items()}
@@ -275,6 +287,44 @@ def test_every_message_is_of_the_closed_list_and_holds_no_other_field(one: Whole
         (kind, dimensions.of_kind(KINDS.get(kind, kind)))  # type: ignore[arg-type]
         for kind in sums
     }
+
+
+def plain(value: Any) -> Any:
+    """A body without digests, signatures and keys: those of a ledger are random by themselves."""
+    if isinstance(value, dict):
+        hidden = {"digest", "ledger_id", "query_digest", "signature", "countersignature"}
+        return {name: plain(one) for name, one in value.items() if name not in hidden}
+    return [plain(one) for one in value] if isinstance(value, list) else value
+
+
+def test_what_ledgers_add_to_messages_follows_from_no_patient(tmp_path: Path) -> None:
+    runs = [
+        whole_run(books=tmp_path / str(other_patients), other_patients=other_patients)
+        for other_patients in (False, True)
+    ]
+    for run in runs:
+        kinds = [message.body["kind"] for message in run.crossed]
+        assert kinds.count("close_session") == kinds.count("session_closed") == SITES
+        for message in run.crossed:
+            body = message.body
+            assert set(body) == FIELDS[body["kind"]]
+            if "head" in body:
+                assert set(body["head"]) == HEAD_FIELDS
+            if body["kind"] == "sum":
+                assert set(body["ledger"]) == HEAD_FIELDS
+            for known in body.get("heads", ()):
+                assert set(known) == {"coordinator_key", "countersignature", "head", "run_id"}
+                assert set(known["head"]) == HEAD_FIELDS
+    mine, yours = runs
+    assert [(one.up, one.node) for one in mine.crossed] == [
+        (one.up, one.node) for one in yours.crossed
+    ]
+    for ours, theirs in zip(mine.crossed, yours.crossed, strict=True):
+        assert plain(ours.body) == plain(theirs.body)
+    # It was another run: other patients, and other releases.
+    assert [record.release_digest for record in mine.run.records] != [
+        record.release_digest for record in yours.run.records
+    ]
 
 
 def stencilled(message: Crossed) -> bytes:

@@ -8,7 +8,12 @@ import pytest
 from fedward import client
 from fedward.client.vault.policy import Refused, SitePolicy
 from fedward.common.privacy.random_source import RandomSource
-from fedward.common.protocol.queries import AnySumQuery, MomentsQuery, OpenSessionQuery
+from fedward.common.protocol.queries import (
+    AnySumQuery,
+    CloseSessionQuery,
+    MomentsQuery,
+    OpenSessionQuery,
+)
 from fedward.common.protocol.releases import RefusalReason
 from fedward.common.secure_sum.masks import MaskedSum
 from fedward.common.secure_sum.signatures import SiteIdentity
@@ -81,6 +86,19 @@ def test_a_session_that_was_not_opened_is_unknown() -> None:
         with pytest.raises(Refused) as caught:
             desk.joined(query)
         assert caught.value.reason == RefusalReason.UNKNOWN_SESSION
+
+
+def test_a_session_has_its_roster_from_its_opening_on() -> None:
+    desks = [desk_of(site) for site in SITES]
+    closing = CloseSessionQuery(run_id="run", study_digest=STUDY_DIGEST, session=1)
+    with pytest.raises(Refused) as caught:
+        desks[0].roster_of(closing)
+    assert caught.value.reason == RefusalReason.UNKNOWN_SESSION
+    offers = tuple(desk.open(opening(), minimum_sites=2) for desk in desks)
+
+    assert desks[0].roster_of(closing) == CREDENTIALS.signed_roster.roster
+    desks[0].joined(asking(offers=offers))
+    assert desks[0].roster_of(closing) == CREDENTIALS.signed_roster.roster
 
 
 def test_the_roster_is_checked_all_the_same() -> None:

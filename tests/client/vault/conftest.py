@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,13 @@ import pytest
 from numpy.typing import NDArray
 
 from fedward.client.cohort import Cohort
-from fedward.client.vault.ledger import Ledger, MemoryLedger
+from fedward.client.vault.durable_ledger import DurableLedger
+from fedward.client.vault.ledger import Ledger, LedgerEntry, MemoryLedger
 from fedward.client.vault.policy import SitePolicy
 from fedward.client.vault.protection import PlannedProtection, Protection
 from fedward.client.vault.session_desk import JoinedSession, SessionDesk
 from fedward.client.vault.vault import Vault
+from fedward.common.privacy.events import GaussianEvent
 from fedward.common.privacy.random_source import RandomSource
 from fedward.common.protocol.queries import (
     ARRAYS_OF,
@@ -314,3 +317,46 @@ def study_for(make_study: Callable[..., Study]) -> Callable[[str], Study]:
         )
 
     return chosen
+
+
+@pytest.fixture(scope="session")
+def release() -> LedgerEntry:
+    """A release to be reserved; ``replace`` makes others of it."""
+    return LedgerEntry(
+        run_id="run",
+        study_digest="0" * 64,
+        study_name="study",
+        query_digest="1" * 64,
+        kind="training",
+        round=1,
+        attempt=1,
+        sites=3,
+        delta=1e-5,
+        holdout=0.2,
+        cohorts=("patients",),
+        event=GaussianEvent(noise_multiplier=20.0),
+        event_alone=GaussianEvent(noise_multiplier=10.0),
+    )
+
+
+@pytest.fixture
+def ledger_path(tmp_path: Path) -> Path:
+    """Where a ledger shall be, with what a URL would read otherwise in its name."""
+    return tmp_path / "a ledger?.sqlite"
+
+
+@pytest.fixture
+def open_ledger(
+    federation: Federation, ledger_path: Path
+) -> Iterator[Callable[..., DurableLedger]]:
+    """Open the ledger of site-0, at ``ledger_path`` or another; all are closed at the end."""
+    ledgers: list[DurableLedger] = []
+
+    def opened(path: Path = ledger_path, **options: Any) -> DurableLedger:
+        options = {"site": "site-0", "identity": federation.identities["site-0"]} | options
+        ledgers.append(DurableLedger(path, **options))
+        return ledgers[-1]
+
+    yield opened
+    for ledger in ledgers:
+        ledger.close()

@@ -1,471 +1,536 @@
 from __future__ import annotations
 
-import json
-import sqlite3
-import stat
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from fedward.client.vault.durable_ledger import APPLICATION, FORMAT, DurableLedger
+from fedward.client.vault.cohort_budget import CohortBudget, charged_cohorts
+from fedward.client.vault.durable_ledger import DurableLedger
 from fedward.client.vault.ledger import AlreadyReservedError, LedgerEntry
-from fedward.client.vault.vault import Vault
-from fedward.common.errors import InputError
-from fedward.common.privacy.events import GaussianEvent
-from fedward.common.protocol.queries import AnySumQuery, encode_query
-from fedward.common.protocol.releases import Answer, Refusal, RefusalReason, SumRelease
-from fedward.common.protocol.sealed import open_sealed
-from fedward.common.study.definition import Study
-
-MakeStudy = Callable[..., Study]
-MakeQuery = Callable[..., AnySumQuery]
-
-ENTRY = LedgerEntry(
-    run_id="run",
-    study_digest="0" * 64,
-    query_digest="1" * 64,
-    kind="training",
-    round=1,
-    attempt=1,
-    event=GaussianEvent(noise_multiplier=2 / 3, sampling_rate=0.1, count=7),
-    event_alone=GaussianEvent(noise_multiplier=1 / 3, sampling_rate=0.1, count=7),
+from fedward.client.vault.ledger_file import signed_entries
+from fedward.common.errors import InputError, PrivacyRefusal
+from fedward.common.ledger.entries import (
+    BalanceStruck,
+    BudgetRaised,
+    CohortDeclared,
+    Entry,
+    HeadCountersigned,
+    LedgerOpened,
+    ReleaseAbandoned,
+    ReleaseCommitted,
+    ReleaseReserved,
 )
+from fedward.common.ledger.heads import KnownHead, LedgerHead
+from fedward.common.privacy.accounting import epsilon_of
+from fedward.common.privacy.cohort_spending import cohort_accounting_delta
+from fedward.common.privacy.events import GaussianEvent
+from fedward.common.secure_sum.signatures import SiteIdentity
+
+OpenLedger = Callable[..., DurableLedger]
+PATIENTS = CohortBudget(name="patients", delta=1e-5, epsilon_cap=2.0, epsilon_alone_cap=8.0)
+COORDINATOR = SiteIdentity.generate()
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "a ledger?.sqlite"
-
-
-@pytest.fixture
-def opened(path: Path) -> Iterator[Callable[[], DurableLedger]]:
-    """Open the ledger at ``path``; all are closed at the end."""
-    ledgers: list[DurableLedger] = []
-
-    def make() -> DurableLedger:
-        ledgers.append(DurableLedger(path))
-        return ledgers[-1]
-
-    yield make
-    for ledger in ledgers:
-        ledger.close()
+def chain(path: Path) -> list[Entry]:
+    return [signed.entry for signed in signed_entries(path)]
 
 
 def test_what_was_reserved_and_committed_is_there_after_a_restart(
-    opened: Callable[[], DurableLedger],
+    open_ledger: OpenLedger, release: LedgerEntry
 ) -> None:
+    noise = GaussianEvent(noise_multiplier=2 / 3, sampling_rate=0.1, count=7)
     entries = [
-        ENTRY,
-        replace(ENTRY, round=2, kind="evaluation", event=None, event_alone=None),
-        replace(ENTRY, round=3, event_alone=None),
+        replace(release, event=noise, holdout=1 / 3, delta=1e-7, study_name="Heart_2.a"),
+        replace(release, round=2, kind="evaluation", event=None, event_alone=None),
+        replace(release, round=3, event_alone=None),
     ]
-    first = opened()
+    first = open_ledger()
     for entry in entries:
         first.reserve(entry)
-    first.commit(ENTRY.place, release_digest="2" * 64)
-    charged = first.charged(ENTRY.study_digest)
+    first.commit(release.place, release_digest="2" * 64)
+    first.abandon(entries[1].place, reason="the vault failed")
+    charged = first.charged().of_cohort("patients")
     first.close()
 
-    second = opened()
-    assert second.entries() == (replace(ENTRY, release_digest="2" * 64), *entries[1:])
-    assert second.charged(ENTRY.study_digest) == charged
+    second = open_ledger()
+    assert second.entries() == (replace(entries[0], release_digest="2" * 64), *entries[1:])
+    assert second.charged().of_cohort("patients") == charged
+    assert {holdout for _, holdout in charged} == {0.2, 1 / 3}
     assert all(second.answered(entry.place) for entry in entries)
     assert not second.answered(("run", 4, 1))
-    with pytest.raises(ValueError, match="already reserved"):
-        second.reserve(ENTRY)
+    with pytest.raises(AlreadyReservedError):
+        second.reserve(release)
+    with pytest.raises(ValueError, match="committed or abandoned before"):
+        second.commit(release.place, release_digest="3" * 64)
+    with pytest.raises(ValueError, match="committed or abandoned before"):
+        second.commit(entries[1].place, release_digest="3" * 64)
+    second.commit(entries[2].place, release_digest="3" * 64)
 
 
-def test_the_file_is_the_sites_alone(path: Path, opened: Callable[[], DurableLedger]) -> None:
-    path.touch(mode=0o644)
-    opened().reserve(ENTRY)
-
-    files = list(path.parent.iterdir())
-    assert path in files
-    assert len(files) > 1
-    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
-
-
-def test_every_reservation_is_forced_to_the_disk(
-    path: Path, opened: Callable[[], DurableLedger]
+def test_everything_is_one_signed_chain(
+    open_ledger: OpenLedger, ledger_path: Path, federation: Any, release: LedgerEntry
 ) -> None:
-    ledger = opened()
-    with ledger._engine.connect() as connection:
-        found = [
-            connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
-            for name in ("journal_mode", "synchronous")
-        ]
+    ledger = open_ledger(cohorts=[PATIENTS])
+    reserved = ledger.reserve(release)
+    ledger.commit(release.place, release_digest="2" * 64)
+    ledger.reserve(replace(release, round=2))
+    ledger.abandon(("run", 2, 1), reason="the vault failed")
+    head = ledger.head()
+    ledger.countersigned(KnownHead.seen(head, run_id="run", coordinator=COORDINATOR))
+    ledger.strike_balance(release.study_digest)
+    ledger.raise_budget("patients", epsilon_cap=3.0, epsilon_alone_cap=8.0, reason="a new study")
 
-    assert found == ["wal", 2]  # 2 is FULL
+    found = signed_entries(ledger_path)
+    assert [type(signed.entry) for signed in found] == [
+        LedgerOpened,
+        CohortDeclared,
+        ReleaseReserved,
+        ReleaseCommitted,
+        ReleaseReserved,
+        ReleaseAbandoned,
+        HeadCountersigned,
+        BalanceStruck,
+        BudgetRaised,
+    ]
+    key = federation.identities["site-0"].public_key
+    assert all(signed.is_signed_by(key) for signed in found)
+    assert [signed.entry.sequence for signed in found] == list(range(9))
+    assert [signed.entry.previous for signed in found[1:]] == [link.digest for link in found[:-1]]
+    assert found[0].entry.previous == "0" * 64
+    assert (reserved.sequence, reserved.digest) == (2, found[2].digest)
+    assert (head.sequence, head.digest) == (5, found[5].digest)
+    opened: Any = found[0].entry
+    assert (opened.site, opened.identity_key) == ("site-0", key.hex())
+    assert opened.ledger_id == head.ledger_id
 
 
-def test_two_vaults_do_not_share_a_ledger(path: Path, opened: Callable[[], DurableLedger]) -> None:
-    # Either would check the budget without the other's latest entry.
-    first = opened()
-    with pytest.raises(InputError, match="vault that still runs"):
-        opened()
-    script = f"from pathlib import Path\nfrom {DurableLedger.__module__} import DurableLedger\n"
-    script += f"DurableLedger(Path({str(path)!r}))"
-    other = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False
-    )
-    assert "vault that still runs" in other.stderr
-    assert other.returncode != 0
-
-    first.reserve(ENTRY)
-    first.close()
-    assert opened().entries() == (ENTRY,)
-
-
-def test_a_link_to_the_file_leads_to_the_same_lock(
-    path: Path, opened: Callable[[], DurableLedger], tmp_path: Path
+def test_a_reservation_says_what_it_costs_by_itself(
+    open_ledger: OpenLedger, ledger_path: Path, release: LedgerEntry
 ) -> None:
-    (tmp_path / "folder").mkdir()
-    link, folder = tmp_path / "folder" / "link.sqlite", tmp_path / "other"
-    link.symlink_to(path)
-    folder.symlink_to(tmp_path, target_is_directory=True)
-    first = opened()
-    first.reserve(ENTRY)
+    assert release.event is not None
+    assert release.event_alone is not None
+    ledger = open_ledger()
+    ledger.reserve(release)
+    ledger.reserve(replace(release, round=2, event=None, event_alone=None))
 
-    for name in (link, folder / path.name):
-        with pytest.raises(InputError, match="vault that still runs"):
-            DurableLedger(name)
+    first, second = chain(ledger_path)[1:]
+    assert isinstance(first, ReleaseReserved)
+    assert first.epsilon == epsilon_of([release.event], delta=release.delta)
+    assert first.epsilon_alone == epsilon_of([release.event_alone], delta=release.delta)
+    assert isinstance(second, ReleaseReserved)
+    assert (second.epsilon, second.epsilon_alone) == (None, None)
+
+
+def test_a_release_at_a_delta_without_an_epsilon_is_not_reserved(
+    open_ledger: OpenLedger, release: LedgerEntry
+) -> None:
+    ledger = open_ledger()
+    with pytest.raises(PrivacyRefusal, match="delta is 1e-12"):
+        ledger.reserve(replace(release, delta=1e-12))
+    assert ledger.entries() == ()
+
+
+# Budgets
+
+
+CARDIOLOGY = CohortBudget(name="cardiology", delta=1e-5, epsilon_cap=1.0)
+HOSPITAL = CohortBudget(
+    name="hospital", delta=1e-6, epsilon_cap=None, shares_patients_with=("cardiology",)
+)
+
+
+def test_budgets_come_from_the_chain(open_ledger: OpenLedger, ledger_path: Path) -> None:
+    first = open_ledger(cohorts=[CARDIOLOGY, HOSPITAL])
+    assert first.budgets() == {"cardiology": CARDIOLOGY, "hospital": HOSPITAL}
     first.close()
-    second = DurableLedger(link)
-    assert second.entries() == (ENTRY,)
+
+    lowered = replace(HOSPITAL, epsilon_cap=4.0, epsilon_alone_cap=9.0)
+    second = open_ledger(cohorts=[CARDIOLOGY, lowered, PATIENTS])
+    assert second.budgets()["hospital"] == lowered
     second.close()
-    # Nothing of the ledger lies beside the link.
-    assert list(link.parent.iterdir()) == [link]
+    declared = [entry.cohort for entry in chain(ledger_path) if isinstance(entry, CohortDeclared)]
+    assert declared == ["cardiology", "hospital", "hospital", "patients"]
+
+    # Nothing new, nothing declared; and who gives no settings takes the ledger's.
+    open_ledger(cohorts=[CARDIOLOGY, lowered, PATIENTS]).close()
+    assert len(chain(ledger_path)) == 5
+    assert set(open_ledger().budgets()) == {"cardiology", "hospital", "patients"}
 
 
-def test_a_file_with_a_second_name_is_refused(
-    path: Path, opened: Callable[[], DurableLedger], tmp_path: Path
+@pytest.mark.parametrize(
+    ("cohorts", "problem"),
+    [
+        ([], "cohort patients has a budget in this ledger, but is not among"),
+        ([replace(PATIENTS, epsilon_cap=2.1)], "epsilon_cap 2.1, but its budget in this ledger"),
+        ([replace(PATIENTS, epsilon_alone_cap=None)], "epsilon_alone_cap without a cap, but"),
+        ([replace(PATIENTS, delta=1e-4)], "has delta 0.0001, but was declared with 1e-05"),
+        ([PATIENTS, PATIENTS], "cohort patients is declared twice"),
+        ([replace(PATIENTS, shares_patients_with=("x",))], "shares patients with the unknown x"),
+    ],
+    ids=["removed", "raised", "no cap", "delta", "twice", "unknown"],
+)
+def test_settings_that_loosen_a_budget_are_refused(
+    open_ledger: OpenLedger, ledger_path: Path, cohorts: list[CohortBudget], problem: str
 ) -> None:
-    first, second = opened(), tmp_path / "second.sqlite"
-    first.reserve(ENTRY)
-    second.hardlink_to(path)
-
-    with pytest.raises(InputError, match="second name"):
-        DurableLedger(second)
-    with pytest.raises(InputError, match="second name"):
-        first.reserve(replace(ENTRY, round=2))
-    second.unlink()
-    first.reserve(replace(ENTRY, round=3))
-    assert [entry.round for entry in first.entries()] == [1, 3]
-
-
-@pytest.mark.parametrize("replaced", [True, False])
-def test_a_file_that_was_moved_is_written_no_more(
-    path: Path, opened: Callable[[], DurableLedger], tmp_path: Path, replaced: bool
-) -> None:
-    first = opened()
-    first.reserve(ENTRY)
-    path.rename(tmp_path / "moved.sqlite")
-    if replaced:
-        path.touch()
-
-    with pytest.raises(InputError, match=r"not the file|cannot be opened"):
-        first.reserve(replace(ENTRY, round=2))
-
-
-@pytest.fixture
-def two(path: Path, opened: Callable[[], DurableLedger]) -> tuple[DurableLedger, DurableLedger]:
-    """Two ledgers on one file, which only a lock that somebody removed lets happen."""
-    first = opened()
-    Path(f"{path}.lock").unlink()
-    return first, opened()
-
-
-def test_what_another_reserved_is_seen_whatever_the_locks(
-    two: tuple[DurableLedger, DurableLedger],
-) -> None:
-    seen: list[Any] = []
-    for number, ledger in enumerate((*two, *two)):
-        ledger.reserve(replace(ENTRY, round=number), check=seen.append)
-
-    assert seen == [{}, *({ENTRY.charge: number} for number in (1, 2, 3))]
-    for ledger in two:
-        assert ledger.charged(ENTRY.study_digest) == {ENTRY.charge: 4}
-        assert ledger.answered(("run", 3, 1))
-        for number in range(4):
-            with pytest.raises(AlreadyReservedError):
-                ledger.reserve(replace(ENTRY, round=number), check=seen.append)
-    assert len(seen) == 4
-
-
-def test_what_another_process_reserved_is_seen_whatever_the_locks(
-    path: Path, opened: Callable[[], DurableLedger]
-) -> None:
-    first = opened()
-    first.reserve(ENTRY)
-    Path(f"{path}.lock").unlink()
-    script = f"""
-from dataclasses import replace
-from pathlib import Path
-from {DurableLedger.__module__} import DurableLedger
-ledger = DurableLedger(Path({str(path)!r}))
-entry = replace(ledger.entries()[0], round=2)
-ledger.reserve(entry, check=lambda charged: print(*charged.values()))
-"""
-    other = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert other.stdout == "1\n"
-
-    seen: list[Any] = []
-    first.reserve(replace(ENTRY, round=3), check=seen.append)
-    assert seen == [{ENTRY.charge: 2}]
-
-
-def test_two_vaults_spend_one_budget_once_whatever_the_locks(
-    federation: Any,
-    study: Study,
-    make_vault: Callable[..., Vault],
-    make_query: MakeQuery,
-    ask: Callable[..., tuple[Answer, Any]],
-    two: tuple[DurableLedger, DurableLedger],
-) -> None:
-    runs = ("run-a", "run-b")
-    vaults = [make_vault(study, ledger=ledger, runs=runs) for ledger in two]
-    answers = [
-        ask(vault, study, make_query(study, run_id=run_id, round=number))[0]
-        for number in range(1, study.training.rounds + 1)
-        for vault, run_id in zip(vaults, runs, strict=True)
-    ]
-
-    released = sum(isinstance(answer, SumRelease) for answer in answers)
-    refusals = [answer.reason for answer in answers if isinstance(answer, Refusal)]
-    alone = make_vault(study, runs=runs)
-    expected = [
-        ask(alone, study, make_query(study, run_id=run_id, round=number))[0]
-        for number in range(1, study.training.rounds + 1)
-        for run_id in runs
-    ]
-    assert released == sum(isinstance(answer, SumRelease) for answer in expected)
-    assert set(refusals) == {RefusalReason.BUDGET_EXCEEDED}
-
-
-def test_an_unsound_entry_of_another_stops_the_next_reservation(
-    path: Path, two: tuple[DurableLedger, DurableLedger]
-) -> None:
-    first, second = two
-    second.reserve(ENTRY)
-    spoil(path, "UPDATE entries SET event_noise='loud'")
-
-    with pytest.raises(InputError, match="holds an entry that is none"):
-        first.reserve(replace(ENTRY, round=2))
-
-
-def spoil(path: Path, *statements: str) -> None:
-    connection = sqlite3.connect(path)
-    for statement in statements:
-        connection.execute(statement)
-    connection.commit()
-    connection.close()
-
-
-UNUSABLE: dict[str, tuple[str, Callable[[Path], object]]] = {
-    "no database": ("cannot be used", lambda path: path.write_bytes(b"no database " * 1000)),
-    "another database": (
-        "is no ledger",
-        lambda path: (path.unlink(), spoil(path, "CREATE TABLE entries (number)")),
-    ),
-    "another application's": ("is no ledger", lambda path: spoil(path, "PRAGMA application_id=7")),
-    "a later format": (
-        f"format {FORMAT + 1}",
-        lambda path: spoil(path, f"PRAGMA user_version={FORMAT + 1}"),
-    ),
-    "an unknown kind": (
-        "holds an entry that is none",
-        lambda path: spoil(path, "UPDATE entries SET kind='raw'"),
-    ),
-    "half an event": (
-        "holds an entry that is none",
-        lambda path: spoil(path, "UPDATE entries SET event_noise=NULL"),
-    ),
-    "words for noise": (
-        "holds an entry that is none",
-        lambda path: spoil(path, "UPDATE entries SET event_noise='loud'"),
-    ),
-    "noise below zero": (
-        "holds an entry that is none",
-        lambda path: spoil(path, "UPDATE entries SET alone_noise=-1"),
-    ),
-    "no entries": ("cannot be used", lambda path: spoil(path, "DROP TABLE entries")),
-    "a torn page": (
-        "is damaged|cannot be used",
-        lambda path: path.write_bytes(path.read_bytes()[:4096] + b"\xff" * 8192),
-    ),
-}
-
-
-@pytest.mark.parametrize(("problem", "change"), UNUSABLE.values(), ids=UNUSABLE)
-def test_a_file_that_is_no_sound_ledger_is_refused(
-    path: Path,
-    opened: Callable[[], DurableLedger],
-    problem: str,
-    change: Callable[[Path], object],
-) -> None:
-    ledger = opened()
-    ledger.reserve(ENTRY)
-    ledger.close()
-    change(path)
+    open_ledger(cohorts=[PATIENTS]).close()
 
     with pytest.raises(InputError, match=problem) as caught:
-        opened()
-    assert str(caught.value).startswith(f"{path}: ")
-    # It is not held by the one that could not be opened.
-    with pytest.raises(InputError, match=problem):
-        opened()
+        open_ledger(cohorts=cohorts)
+    assert str(caught.value).startswith(f"{ledger_path}: ")
+    assert len(chain(ledger_path)) == 2
+    open_ledger(cohorts=[PATIENTS])
 
 
-def test_a_folder_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be opened"):
-        DurableLedger(tmp_path / "missing" / "ledger.sqlite")
-    with pytest.raises(InputError, match="cannot be opened"):
-        DurableLedger(tmp_path)
+def test_an_overlap_cannot_be_taken_back(open_ledger: OpenLedger) -> None:
+    open_ledger(cohorts=[CARDIOLOGY, HOSPITAL]).close()
+
+    with pytest.raises(InputError, match="no longer shares patients with cardiology"):
+        open_ledger(cohorts=[CARDIOLOGY, replace(HOSPITAL, shares_patients_with=())])
 
 
-def test_a_ledger_says_what_it_is(path: Path, opened: Callable[[], DurableLedger]) -> None:
-    opened().close()
-    connection = sqlite3.connect(path)
-    found = [
-        connection.execute(f"PRAGMA {name}").fetchone()[0]
-        for name in ("application_id", "user_version")
-    ]
-    connection.close()
-
-    assert found == [APPLICATION, FORMAT]
-
-
-VAULT = """
-import json, os, signal, sys
-from pathlib import Path
-import numpy as np
-import fedward.client.vault.patient_sums as patient_sums
-from fedward.client.cohort import Cohort
-from fedward.client.vault.durable_ledger import DurableLedger
-from fedward.client.vault.policy import SitePolicy
-from fedward.client.vault.protection import PlannedProtection
-from fedward.client.vault.vault import Vault
-from fedward.common.privacy.random_source import RandomSource
-from fedward.common.secure_sum.signatures import SiteIdentity
-from fedward.common.study.definition import Study
-
-given = json.loads(sys.stdin.readline())
-study = Study.model_validate_json(given["study"])
-if given["dies"]:
-    def die(*_args, **_options):
-        os.kill(os.getpid(), signal.SIGKILL)
-    patient_sums.clipped_gradient_sum = die
-vault = Vault(
-    site="site-0",
-    identity=SiteIdentity.from_private_bytes(bytes.fromhex(given["identity"])),
-    cohort=Cohort.from_rows(
-        features=np.zeros((5, 3)), target=np.array([0., 1, 0, 1, 1]), patients=np.arange(5)
-    ),
-    held_out=None,
-    studies={study.digest: study},
-    policy=SitePolicy(
-        federation_key=bytes.fromhex(given["federation"]),
-        known_keys={name: bytes.fromhex(key) for name, key in given["keys"].items()},
-    ),
-    ledger=DurableLedger(Path(given["ledger"])),
-    protection=PlannedProtection(),
-    randomness=RandomSource.from_os(),
-)
-for line in sys.stdin:
-    print(vault.answer(bytes.fromhex(line)).hex(), flush=True)
-"""
-"""A vault in a process of its own: frames in, sealed answers out, a line each."""
-
-
-class VaultProcess:
-    """Talks to a vault in another process."""
-
-    def __init__(self, federation: Any, study: Study, ledger: Path, *, dies: bool = False) -> None:
-        self.federation, self.study = federation, study
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", VAULT],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        given = {
-            "study": study.model_dump_json(),
-            "dies": dies,
-            "identity": federation.identities["site-0"].private_bytes().hex(),
-            "federation": federation.key.public_key.hex(),
-            "keys": {name: key.hex() for name, key in federation.keys.items()},
-            "ledger": str(ledger),
-        }
-        self.write(json.dumps(given))
-
-    def write(self, line: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-
-    def ask(self, frame: bytes) -> Answer | None:
-        """The answer, or None if the process died over it."""
-        assert self.process.stdout is not None
-        self.write(frame.hex())
-        line = self.process.stdout.readline()
-        if not line:
-            return None
-        sealed = open_sealed(bytes.fromhex(line))
-        return sealed.answer_of(self.federation.keys["site-0"])[0]
-
-    def offers(self, session: int = 1) -> tuple[Any, ...]:
-        """Open a session, with two sites that this process plays."""
-        query = self.federation.query_for_session(self.study, session=session)
-        opened: Any = self.ask(encode_query(query, {}))
-        others = (self.federation.desk(name) for name in ("site-1", "site-2"))
-        return (opened.offer, *(desk.open(query, minimum_sites=2) for desk in others))
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("dies", [False, True], ids=["after its answer", "over its answer"])
-def test_a_vault_that_is_killed_refuses_to_answer_again(
-    federation: Any, study: Study, make_query: MakeQuery, path: Path, dies: bool
+def test_an_overlap_may_move_to_the_other_cohorts_list(
+    open_ledger: OpenLedger, ledger_path: Path
 ) -> None:
-    arrays = {"parameters": np.zeros(4), "center": np.zeros(3), "scale": np.ones(3)}
-    first = VaultProcess(federation, study, path, dies=dies)
-    try:
-        query = make_query(study, offers=first.offers())
-        answer = first.ask(encode_query(query, arrays))
-    finally:
-        first.kill()
-    assert answer is None if dies else isinstance(answer, SumRelease)
+    # Sharing holds both ways, so nothing changes and nothing is declared.
+    open_ledger(cohorts=[CARDIOLOGY, HOSPITAL]).close()
+    before = chain(ledger_path)
+    moved = [
+        replace(CARDIOLOGY, shares_patients_with=("hospital",)),
+        replace(HOSPITAL, shares_patients_with=()),
+    ]
+    open_ledger(cohorts=moved).close()
+    assert chain(ledger_path) == before
 
-    second = VaultProcess(federation, study, path)
-    try:
-        forgotten = second.ask(encode_query(query, arrays))
-        offers = second.offers(session=2)
-        same_place = make_query(study, session=2, offers=offers)
-        again = second.ask(encode_query(same_place, arrays))
-        next_attempt = make_query(study, session=2, attempt=2, offers=offers)
-        later = second.ask(encode_query(next_attempt, arrays))
-    finally:
-        second.kill()
+    # What an entry once named, later ones of that cohort name too.
+    ward = replace(PATIENTS, name="ward")
+    lowered = [
+        replace(moved[0], shares_patients_with=("ward", "hospital")),
+        replace(moved[1], epsilon_cap=1.0),
+        ward,
+    ]
+    open_ledger(cohorts=lowered).close()
+    declared = {
+        entry.cohort: entry.shares_patients_with
+        for entry in chain(ledger_path)[len(before) :]
+        if isinstance(entry, CohortDeclared)
+    }
+    assert declared == {"cardiology": ("ward",), "hospital": ("cardiology",), "ward": ()}
+    ledger = open_ledger(cohorts=lowered)
+    for name in ("cardiology", "hospital", "ward"):
+        assert charged_cohorts(name, ledger.budgets()) == charged_cohorts(
+            name, {budget.name: budget for budget in lowered}
+        )
 
-    # The session's keys were in memory, the answered places and what they cost on the disk.
-    assert isinstance(forgotten, Refusal)
-    assert forgotten.reason == RefusalReason.UNKNOWN_SESSION
-    assert isinstance(again, Refusal)
-    assert again.reason == RefusalReason.ALREADY_ANSWERED
-    assert isinstance(later, SumRelease)
-    ledger = DurableLedger(path)
-    entries = ledger.entries()
+
+def test_a_budget_is_raised_by_an_entry_with_a_reason_alone(
+    open_ledger: OpenLedger, ledger_path: Path
+) -> None:
+    ledger = open_ledger(cohorts=[PATIENTS])
+    budget = ledger.raise_budget(
+        "patients", epsilon_cap=3.0, epsilon_alone_cap=None, reason="Board of 3 May"
+    )
+    assert budget == replace(PATIENTS, epsilon_cap=3.0, epsilon_alone_cap=None)
+    assert ledger.budgets() == {"patients": budget}
     ledger.close()
-    assert [entry.place for entry in entries] == [("run", 1, 1), ("run", 1, 2)]
-    assert [entry.release_digest is None for entry in entries] == [dies, False]
+
+    raised = chain(ledger_path)[-1]
+    assert isinstance(raised, BudgetRaised)
+    assert raised.reason == "Board of 3 May"
+    again = open_ledger(cohorts=[budget])
+    assert again.budgets() == {"patients": budget}
+    again.close()
+    with pytest.raises(InputError, match=r"has epsilon_cap 3.5"):
+        open_ledger(cohorts=[replace(budget, epsilon_cap=3.5)])
+
+
+@pytest.mark.parametrize(
+    ("cohort", "epsilon", "alone", "problem"),
+    [
+        ("patients", 2.0, 8.0, "has these caps already"),
+        ("patients", 1.0, 9.0, "would be lowered"),
+        ("patients", None, 7.0, "would be lowered"),
+        ("unknown", 3.0, 9.0, "cohort unknown has no budget in this ledger"),
+    ],
+)
+def test_a_budget_that_is_not_raised_is_refused(
+    open_ledger: OpenLedger, cohort: str, epsilon: float | None, alone: float, problem: str
+) -> None:
+    ledger = open_ledger(cohorts=[PATIENTS])
+    with pytest.raises(InputError, match=problem):
+        ledger.raise_budget(cohort, epsilon_cap=epsilon, epsilon_alone_cap=alone, reason="why not")
+    assert ledger.head().sequence == 1
+
+
+@pytest.mark.parametrize("reason", ["", "x" * 1001])
+def test_a_budget_is_not_raised_without_a_reason(open_ledger: OpenLedger, reason: str) -> None:
+    ledger = open_ledger(cohorts=[PATIENTS])
+    with pytest.raises(ValueError, match="reason"):
+        ledger.raise_budget("patients", epsilon_cap=9.0, epsilon_alone_cap=8.0, reason=reason)
+    assert ledger.budgets() == {"patients": PATIENTS}
+
+
+@pytest.mark.parametrize(
+    ("cohorts", "problem"),
+    [
+        (("patients",), "patients has no budget"),
+        (("hospital",), "hospital shares its patients with cardiology"),
+        (("cardiology", "patients"), "cardiology shares its patients with hospital"),
+    ],
+)
+def test_a_release_is_charged_to_all_cohorts_that_share_its_patients(
+    open_ledger: OpenLedger, release: LedgerEntry, cohorts: tuple[str, ...], problem: str
+) -> None:
+    ledger = open_ledger(cohorts=[CARDIOLOGY, HOSPITAL])
+    with pytest.raises(ValueError, match=problem):
+        ledger.reserve(replace(release, cohorts=cohorts))
+    assert ledger.entries() == ()
+    ledger.reserve(replace(release, cohorts=("cardiology", "hospital")))
+    ledger.reserve(replace(release, round=2, cohorts=("hospital", "cardiology")))
+    # A policy may know of others that share them.
+    ledger.reserve(replace(release, round=3, cohorts=("hospital", "cardiology", "ward")))
+    assert set(ledger.charged().of_cohort("ward")) == {(release.study_digest, release.holdout)}
+
+
+def test_what_is_charged_comes_with_the_ledgers_own_budgets(
+    open_ledger: OpenLedger, release: LedgerEntry
+) -> None:
+    ledger = open_ledger(cohorts=[replace(PATIENTS, epsilon_cap=1.0)])
+    ledger.raise_budget("patients", epsilon_cap=2.0, epsilon_alone_cap=8.0, reason="a test")
+    given: list[Mapping[str, CohortBudget]] = []
+
+    ledger.reserve(release, check=lambda charged: given.append(charged.budgets()))
+
+    raised = replace(PATIENTS, epsilon_cap=2.0)
+    assert given == [{"patients": raised}]
+    assert ledger.charged().budgets() == ledger.budgets() == {"patients": raised}
+
+
+def test_patients_that_turn_out_to_be_shared_were_shared_all_along(
+    open_ledger: OpenLedger, release: LedgerEntry
+) -> None:
+    alone = replace(HOSPITAL, shares_patients_with=())
+    first = open_ledger(cohorts=[CARDIOLOGY, alone])
+    first.reserve(replace(release, cohorts=("cardiology",)))
+    assert first.charged().of_cohort("hospital") == {}
+    first.close()
+
+    second = open_ledger(cohorts=[CARDIOLOGY, HOSPITAL])
+    spent = {(release.study_digest, release.holdout): {release.charge: 1}}
+    assert second.charged().of_cohort("hospital") == spent
+    assert second.charged().of_cohort("cardiology") == spent
+    seen: list[Any] = []
+    entry = replace(release, round=2, cohorts=("hospital", "cardiology"))
+    second.reserve(entry, check=lambda charged: seen.append(charged.of_cohort("hospital")))
+    assert seen == [spent]
+    assert second.charged().of_study(release.study_digest) == {release.charge: 2}
+    # What was written stays as it was.
+    assert [entry.cohorts for entry in second.entries()] == [("cardiology",), entry.cohorts]
+
+
+# Heads
+
+
+def test_a_ledger_holds_every_head_that_it_ever_had_and_no_other(
+    open_ledger: OpenLedger, federation: Any, release: LedgerEntry
+) -> None:
+    ledger = open_ledger()
+    heads = [ledger.head()]
+    for number in range(3):
+        ledger.reserve(replace(release, round=number))
+        heads.append(ledger.head())
+    key = federation.identities["site-0"].public_key
+    assert [head.sequence for head in heads] == [0, 1, 2, 3]
+    assert all(head.is_signed_by(key) for head in heads)
+    assert all(ledger.holds(head) for head in heads)
+    ledger.close()
+    again = open_ledger()
+    assert all(again.holds(head) for head in heads)
+
+    identity = federation.identities["site-0"]
+    parts = {
+        "site": "site-0",
+        "ledger_id": heads[2].ledger_id,
+        "sequence": 2,
+        "digest": heads[2].digest,
+    }
+    assert again.holds(LedgerHead.sign(identity, **parts))
+    for change in (
+        {"site": "site-1"},
+        {"ledger_id": "0" * 32},
+        {"sequence": 1},
+        {"sequence": 4},
+        {"digest": "0" * 64},
+    ):
+        assert not again.holds(LedgerHead.sign(identity, **(parts | change)))
+    assert not again.holds(LedgerHead.sign(SiteIdentity.generate(), **parts))
+
+
+def test_a_countersignature_is_noted_once(
+    open_ledger: OpenLedger, ledger_path: Path, release: LedgerEntry
+) -> None:
+    ledger = open_ledger()
+    early = ledger.head()
+    ledger.reserve(release)
+    known = KnownHead.seen(ledger.head(), run_id="run", coordinator=COORDINATOR)
+    for _ in range(2):
+        ledger.countersigned(known)
+        ledger.countersigned(KnownHead.seen(early, run_id="run-2", coordinator=COORDINATOR))
+    ledger.countersigned(KnownHead.seen(ledger.head(), run_id="run", coordinator=None))
+
+    noted = [entry for entry in chain(ledger_path) if isinstance(entry, HeadCountersigned)]
+    assert len(noted) == 1
+    assert noted[0].run_id == "run"
+    assert (noted[0].head_sequence, noted[0].head_digest) == (1, known.head.digest)
+    assert noted[0].coordinator_key == COORDINATOR.public_key.hex()
+    assert noted[0].signature == known.countersignature
+
+
+def test_a_countersignature_of_nothing_new_is_not_noted(
+    open_ledger: OpenLedger, ledger_path: Path, release: LedgerEntry
+) -> None:
+    def noted(by: SiteIdentity = COORDINATOR) -> int:
+        before = ledger.head().sequence
+        ledger.countersigned(KnownHead.seen(ledger.head(), run_id="run", coordinator=by))
+        return ledger.head().sequence - before
+
+    # Else each session that opens and closes would be two entries for good, charged or not.
+    ledger = open_ledger(cohorts=[PATIENTS])
+    assert [noted() for _ in range(3)] == [1, 0, 0]
+    ledger.reserve(release)
+    assert [noted() for _ in range(3)] == [1, 0, 0]
+    ledger.strike_balance(release.study_digest)
+    assert [noted() for _ in range(3)] == [0, 0, 0]
+    ledger.close()
+    ledger = open_ledger()
+    assert [noted() for _ in range(3)] == [0, 0, 0]
+    ledger.commit(release.place, release_digest="2" * 64)
+    assert [noted() for _ in range(3)] == [1, 0, 0]
+    other = SiteIdentity.generate()
+    assert [noted(other), noted(other), noted()] == [1, 0, 0]
+
+
+def test_a_balance_is_struck_once_for_what_was_charged(
+    open_ledger: OpenLedger, ledger_path: Path, release: LedgerEntry
+) -> None:
+    other = replace(release, round=5, study_digest="9" * 64)
+
+    def struck(entry: LedgerEntry = release) -> list[str]:
+        before = len(chain(ledger_path))
+        ledger.strike_balance(entry.study_digest)
+        return [entry.cohort for entry in chain(ledger_path)[before:]]  # type: ignore[union-attr]
+
+    ledger = open_ledger(cohorts=[CARDIOLOGY, HOSPITAL, PATIENTS])
+    ledger.reserve(release)
+    assert [struck(), struck(), struck()] == [["patients"], [], []]
+    # Of the cohort's epsilon, another study is news too.
+    ledger.reserve(other)
+    assert [struck(other), struck(), struck(other), struck()] == [
+        ["patients"],
+        ["patients"],
+        [],
+        [],
+    ]
+    ledger.reserve(replace(release, round=2, cohorts=("cardiology", "hospital")))
+    assert [struck(), struck(other), struck()] == [["cardiology", "hospital"], [], []]
+    ledger.close()
+    ledger = open_ledger()
+    assert [struck(), struck(other)] == [[], []]
+    ledger.reserve(replace(release, round=3))
+    assert [struck(), struck()] == [["patients"], []]
+
+
+def test_a_false_countersignature_is_not_noted(open_ledger: OpenLedger) -> None:
+    ledger = open_ledger()
+    known = KnownHead.seen(ledger.head(), run_id="run", coordinator=COORDINATOR)
+    false = known.model_copy(update={"run_id": "another"})
+    stranger = LedgerHead.sign(
+        SiteIdentity.generate(),
+        site="site-0",
+        ledger_id=known.head.ledger_id,
+        sequence=0,
+        digest=known.head.digest,
+    )
+    with pytest.raises(ValueError, match="does not verify"):
+        ledger.countersigned(false)
+    with pytest.raises(ValueError, match="no head of this ledger"):
+        ledger.countersigned(KnownHead.seen(stranger, run_id="run", coordinator=COORDINATOR))
+    assert ledger.head() == known.head
+
+
+# The clock
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(shown=st.lists(st.integers(0, 4_000_000_000), min_size=1, max_size=6))
+def test_time_in_a_ledger_never_goes_back(
+    tmp_path_factory: pytest.TempPathFactory,
+    open_ledger: OpenLedger,
+    release: LedgerEntry,
+    shown: list[int],
+) -> None:
+    path = tmp_path_factory.mktemp("clock") / "ledger.sqlite"
+    times = iter([shown[0], *shown])
+    ledger = open_ledger(path, clock=lambda: datetime.fromtimestamp(next(times), UTC))
+    for number in range(len(shown)):
+        ledger.reserve(replace(release, round=number))
+    ledger.close()
+
+    latest = 0
+    for entry, clock in zip(chain(path), [shown[0], *shown], strict=True):
+        latest = max(latest, clock)
+        written = datetime.fromisoformat(entry.time)
+        assert written == datetime.fromtimestamp(latest, UTC)
+        assert entry.behind == latest - clock
+    open_ledger(path).close()
+
+
+# Balances
+
+
+def test_a_balance_is_what_the_accountant_says_of_all_entries(
+    open_ledger: OpenLedger, ledger_path: Path, release: LedgerEntry
+) -> None:
+    ledger = open_ledger(cohorts=[CARDIOLOGY, HOSPITAL])
+    both = ("cardiology", "hospital")
+    sums = [
+        replace(release, cohorts=both),
+        replace(release, cohorts=both, round=2),
+        replace(release, cohorts=both, round=3, kind="evaluation"),
+        replace(release, cohorts=(both[1], both[0]), round=4, study_digest="9" * 64, holdout=0.0),
+    ]
+    for entry in sums:
+        ledger.reserve(entry)
+    ledger.strike_balance(release.study_digest)
+    ledger.strike_balance("8" * 64)
+
+    def events(name: str, count: int) -> list[GaussianEvent]:
+        return [replace(getattr(release, name), count=count)]
+
+    balances = [entry for entry in chain(ledger_path) if isinstance(entry, BalanceStruck)]
+    assert [entry.cohort for entry in balances] == ["cardiology", "hospital"]
+    for entry, delta in zip(balances, (1e-5, 1e-6), strict=True):
+        # A patient is in the training or in the held-out part of the first study.
+        ideal = cohort_accounting_delta(delta)
+        assert entry.epsilon == epsilon_of(events("event", 2), delta=1e-5)
+        assert entry.epsilon_alone == epsilon_of(events("event_alone", 2), delta=1e-5)
+        assert entry.cohort_epsilon == epsilon_of(events("event", 3), delta=ideal)
+        assert entry.cohort_epsilon_alone == epsilon_of(events("event_alone", 3), delta=ideal)
+
+
+def test_there_is_no_balance_without_a_budget_or_without_noise(
+    open_ledger: OpenLedger, tmp_path: Path, release: LedgerEntry
+) -> None:
+    without_budget = open_ledger(tmp_path / "one.sqlite")
+    without_budget.reserve(release)
+    without_noise = open_ledger(tmp_path / "two.sqlite", cohorts=[PATIENTS])
+    without_noise.reserve(replace(release, event=None, event_alone=None))
+    for ledger in (without_budget, without_noise):
+        head = ledger.head()
+        ledger.strike_balance(release.study_digest)
+        assert ledger.head() == head

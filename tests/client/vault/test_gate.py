@@ -1,24 +1,30 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
+from fedward.client.vault import allowance
+from fedward.client.vault.charges import Charged
+from fedward.client.vault.cohort_budget import CohortBudget
+from fedward.client.vault.durable_ledger import DurableLedger
 from fedward.client.vault.gate import Gate
-from fedward.client.vault.ledger import Charge, CheckCharges, LedgerEntry, MemoryLedger
+from fedward.client.vault.ledger import CheckCharges, Ledger, LedgerEntry, MemoryLedger
 from fedward.client.vault.policy import Refused
 from fedward.client.vault.protection import PlannedProtection, Protection
 from fedward.client.vault.session_desk import JoinedSession, SessionDesk
+from fedward.client.vault.spending import ALLOWANCE
+from fedward.common.errors import PrivacyRefusal
 from fedward.common.privacy.accounting import epsilon_of
 from fedward.common.privacy.events import GaussianEvent
 from fedward.common.privacy.plan import plan_for
-from fedward.common.protocol.queries import AnySumQuery, SumQuery
+from fedward.common.protocol.queries import AnySumQuery, OpenSessionQuery, SumQuery
 from fedward.common.protocol.releases import RefusalReason
-from fedward.common.secure_sum.roster import Roster
+from fedward.common.secure_sum.roster import Roster, SignedRoster
 from fedward.common.study.definition import Study
 from fedward.common.study.dimensions import Dimensions
 from fedward.simulations.unprotected import Unprotected
@@ -60,18 +66,22 @@ def make_gate(federation: Any) -> MakeGate:
 
     def make(
         *studies: Study,
-        ledger: MemoryLedger | None = None,
+        ledger: Ledger | None = None,
         policy: dict[str, Any] | None = None,
         protection: Protection | None = None,
         names: tuple[str, ...] = tuple(f"site-{number}" for number in range(10)),
+        sessions: SessionDesk | None = None,
+        **more: Any,
     ) -> Gate:
         return Gate(
             site="site-0",
+            identity_key=federation.keys["site-0"],
             studies={study.digest: study for study in studies},
             policy=federation.policy(**(policy or {})),
             ledger=MemoryLedger() if ledger is None else ledger,
             protection=protection or PlannedProtection(),
-            sessions=KnownSessions(names),
+            sessions=sessions or KnownSessions(names),
+            **more,
         )
 
     return make
@@ -135,6 +145,43 @@ def test_what_is_admitted_is_reserved_with_the_noise_it_will_get(
         noise_multiplier=rules.executed.share_multiplier
     )
     assert admitted.entry.query_digest == DIGEST
+
+
+def test_an_entry_says_what_a_budget_and_an_audit_need(
+    study: Study, make_gate: MakeGate, make_query: MakeQuery
+) -> None:
+    budgets = {
+        "beds": CohortBudget(
+            name="beds", delta=1e-5, epsilon_cap=9.0, shares_patients_with=("clinic",)
+        ),
+        "clinic": CohortBudget(name="clinic", delta=1e-5, epsilon_cap=9.0),
+        "attic": CohortBudget(
+            name="attic", delta=1e-5, epsilon_cap=9.0, shares_patients_with=("beds",)
+        ),
+        "other": CohortBudget(name="other", delta=1e-5, epsilon_cap=9.0),
+    }
+    gate = make_gate(study, policy={"cohorts": budgets}, cohort_name="beds")
+    admitted = gate.admit(make_query(study), query_digest=DIGEST)
+    plain = make_gate(study).admit(make_query(study), query_digest=DIGEST)
+
+    entry = admitted.entry
+    assert (entry.study_name, entry.sites) == (study.about.name, 3)
+    assert (entry.delta, entry.holdout) == (study.privacy.delta, study.evaluation.holdout)
+    assert entry.cohorts == ("beds", "attic", "clinic")
+    assert plain.entry.cohorts == ("patients",)
+    # A ledger in memory has no chain in which it could stand.
+    assert admitted.head is None
+
+
+def test_a_cohort_without_a_budget_is_refused_where_others_have_one(
+    study: Study, make_gate: MakeGate, make_query: MakeQuery
+) -> None:
+    ledger = MemoryLedger()
+    budgets = {"beds": CohortBudget(name="beds", delta=1e-5, epsilon_cap=9.0)}
+    gate = make_gate(study, ledger=ledger, policy={"cohorts": budgets}, cohort_name="clinic")
+
+    assert refused(gate, make_query(study)) == RefusalReason.BUDGET_EXCEEDED
+    assert ledger.entries() == ()
 
 
 def test_the_planned_rounds_get_through_and_stay_within_epsilon(
@@ -429,6 +476,94 @@ def test_a_cap_holds_for_each_part_of_the_patients_by_itself(
     assert admitted_rounds(other, study, make_query) == first
 
 
+class OpenSessions(KnownSessions):
+    """Opens whatever is asked for, without a key."""
+
+    def checked(self, signed: SignedRoster, *, minimum_sites: int) -> Roster:
+        return signed.roster
+
+    def open(self, query: OpenSessionQuery, *, minimum_sites: int) -> Any:
+        return None
+
+
+@pytest.mark.parametrize("share", [1.0, 0.9])
+@pytest.mark.parametrize("capped", ["the study", "the cohort", "the ledger"])
+def test_opening_a_session_looks_ahead_so_that_no_round_has_to(
+    poisson_study: Study,
+    make_gate: MakeGate,
+    make_query: MakeQuery,
+    federation: Any,
+    open_ledger: Callable[..., DurableLedger],
+    monkeypatch: pytest.MonkeyPatch,
+    capped: str,
+    share: float,
+) -> None:
+    def computed() -> int:
+        # Whoever wants to know an epsilon of a cap asks for a rough bound first.
+        found = allowance._rough_epsilon.cache_info()
+        return found.hits + found.misses
+
+    monkeypatch.setattr(ALLOWANCE, "_bounds", {})
+    study = poisson_study
+    cap = share * study.privacy.epsilon
+    cohort = CohortBudget(name="patients", delta=study.privacy.delta, epsilon_cap=cap)
+    ledger = open_ledger(cohorts=[cohort] if capped == "the ledger" else None)
+    policy: dict[str, Any] = {
+        "the study": {"epsilon_cap": cap},
+        "the cohort": {"cohorts": {"patients": cohort}},
+        "the ledger": {},
+    }[capped]
+    names = tuple(federation.signed.roster.names)
+    gate = make_gate(study, ledger=ledger, policy=policy, sessions=OpenSessions(names))
+    before = computed()
+
+    gate.open_session(federation.query_for_session(study))
+
+    looked = computed()
+    assert looked > before
+    assert ledger.entries() == ()
+    gate.admit(make_query(study, "moments", roster=names), query_digest=DIGEST)
+    admitted = admitted_rounds(gate, study, make_query, tries=4)
+    # A sum that the cap forbids is composed anew; so what it would spend is told exactly.
+    assert (admitted, computed() > looked) == ((4, False) if share == 1 else (3, True))
+
+
+def test_opening_a_session_refuses_for_no_cap(
+    study: Study, make_gate: MakeGate, make_query: MakeQuery, federation: Any
+) -> None:
+    bare = LedgerEntry(
+        run_id="bare",
+        study_digest=DIGEST,
+        study_name="bare",
+        query_digest=DIGEST,
+        kind="training",
+        round=1,
+        attempt=1,
+        sites=3,
+        delta=1e-4,
+        holdout=0.2,
+        cohorts=("patients",),
+        event=None,
+        event_alone=None,
+    )
+    names = tuple(federation.signed.roster.names)
+    nothing = CohortBudget(name="patients", delta=1e-4, epsilon_cap=0.0)
+    no_accounting = replace(nothing, delta=1e-12)
+    other = replace(nothing, name="clinic")
+    for budget, entries in ((nothing, ()), (nothing, (bare,)), (no_accounting, ()), (other, ())):
+        gate = make_gate(
+            study,
+            ledger=MemoryLedger(entries),
+            policy={"cohorts": {budget.name: budget}},
+            sessions=OpenSessions(names),
+        )
+
+        gate.open_session(federation.query_for_session(study))
+
+        with pytest.raises((Refused, PrivacyRefusal)):
+            gate.admit(make_query(study), query_digest=DIGEST)
+
+
 def test_a_cap_above_the_studys_epsilon_changes_nothing(
     study: Study, make_gate: MakeGate, make_query: MakeQuery
 ) -> None:
@@ -539,6 +674,7 @@ def test_what_no_session_could_make_good_joins_none(
     desk = federation.desk("site-0")
     gate = Gate(
         site="site-0",
+        identity_key=federation.keys["site-0"],
         studies={study.digest: study},
         policy=federation.policy(),
         ledger=MemoryLedger(),
@@ -547,7 +683,9 @@ def test_what_no_session_could_make_good_joins_none(
     )
     opening = federation.query_for_session(study)
     others = [federation.desk(name).open(opening, minimum_sites=2) for name in ("site-1", "site-2")]
-    first = (gate.open_session(opening), *others)
+    own, head = gate.open_session(opening)
+    assert head is None
+    first = (own, *others)
     pair = first[:2]
 
     assert refused(gate, make_query(study, kind, offers=pair, **changes)) == reason
@@ -570,7 +708,7 @@ class MeetingLedger(MemoryLedger):
         self.meets = False
 
     def reserve(self, entry: LedgerEntry, *, check: CheckCharges | None = None) -> None:
-        def checked_together(charged: Mapping[Charge, int]) -> None:
+        def checked_together(charged: Charged) -> None:
             assert check is not None
             check(charged)
             if self.meets:

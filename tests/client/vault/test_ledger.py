@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 
@@ -10,28 +10,34 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fedward.client.vault.charges import Charge, Charged
 from fedward.client.vault.durable_ledger import DurableLedger
 from fedward.client.vault.ledger import (
     AlreadyReservedError,
-    Charge,
     Ledger,
     LedgerEntry,
     MemoryLedger,
 )
 from fedward.common.privacy.events import GaussianEvent
 from fedward.common.privacy.sum_plan import SumKind
+from fedward.common.secure_sum.signatures import SiteIdentity
 
 ENTRY = LedgerEntry(
     run_id="run",
     study_digest="0" * 64,
+    study_name="study",
     query_digest="1" * 64,
     kind="training",
     round=1,
     attempt=1,
+    sites=3,
+    delta=1e-5,
+    holdout=0.2,
+    cohorts=("patients",),
     event=GaussianEvent(noise_multiplier=2.0),
     event_alone=GaussianEvent(noise_multiplier=1.0),
 )
-
+IDENTITY = SiteIdentity.generate()
 
 MakeLedger = Callable[..., Ledger]
 
@@ -46,7 +52,9 @@ def make_ledger(
     def make(entries: Iterable[LedgerEntry] = ()) -> Ledger:
         if request.param == "memory":
             return MemoryLedger(entries)
-        ledger = DurableLedger(tmp_path_factory.mktemp("ledger") / "ledger.sqlite")
+        ledger = DurableLedger(
+            tmp_path_factory.mktemp("ledger") / "ledger.sqlite", site="site-0", identity=IDENTITY
+        )
         opened.append(ledger)
         for entry in entries:
             ledger.reserve(entry)
@@ -81,12 +89,54 @@ def test_a_place_is_reserved_once(make_ledger: MakeLedger) -> None:
     assert ledger.entries() == (ENTRY,)
 
 
-def test_what_was_never_reserved_cannot_be_committed(make_ledger: MakeLedger) -> None:
+def test_what_was_never_reserved_cannot_be_committed_or_abandoned(make_ledger: MakeLedger) -> None:
     ledger = make_ledger()
 
     with pytest.raises(KeyError):
         ledger.commit(ENTRY.place, release_digest="2" * 64)
+    with pytest.raises(KeyError):
+        ledger.abandon(ENTRY.place, reason="the vault failed")
     assert ledger.entries() == ()
+
+
+@pytest.mark.parametrize("first", ["commit", "abandon"])
+@pytest.mark.parametrize("then", ["commit", "abandon"])
+def test_a_reservation_comes_to_one_end(make_ledger: MakeLedger, first: str, then: str) -> None:
+    ledger = make_ledger()
+    ledger.reserve(ENTRY)
+
+    def end(how: str, digest: str) -> None:
+        if how == "commit":
+            ledger.commit(ENTRY.place, release_digest=digest)
+        else:
+            ledger.abandon(ENTRY.place, reason="the vault failed")
+
+    end(first, "2" * 64)
+    with pytest.raises(ValueError, match="committed or abandoned before"):
+        end(then, "3" * 64)
+    expected = "2" * 64 if first == "commit" else None
+    assert [entry.release_digest for entry in ledger.entries()] == [expected]
+    # Nothing is given back.
+    assert ledger.charged().of_study(ENTRY.study_digest) == {ENTRY.charge: 1}
+    with pytest.raises(AlreadyReservedError):
+        ledger.reserve(ENTRY)
+
+
+def test_an_entry_is_charged_to_all_of_its_cohorts_by_study_and_holdout(
+    make_ledger: MakeLedger,
+) -> None:
+    both = ("cardiology", "hospital")
+    other = replace(ENTRY, round=3, study_digest="9" * 64, holdout=0.5, cohorts=("hospital",))
+    ledger = make_ledger([replace(ENTRY, cohorts=both), replace(ENTRY, round=2, cohorts=both)])
+    ledger.reserve(other)
+
+    own = {("0" * 64, 0.2): {ENTRY.charge: 2}}
+    assert ledger.charged().of_cohort("cardiology") == own
+    assert ledger.charged().of_cohort("hospital") == {
+        **own,
+        ("9" * 64, 0.5): {ENTRY.charge: 1},
+    }
+    assert ledger.charged().of_cohort("patients") == {}
 
 
 @pytest.mark.parametrize("change", [{"run_id": "other"}, {"round": 2}, {"attempt": 2}])
@@ -117,11 +167,14 @@ def test_entries_keep_their_order_through_commits(
 
 
 KINDS: tuple[SumKind, ...] = ("moments", "counts", "training", "evaluation", "site_evaluation")
-events = st.none() | st.builds(
-    GaussianEvent,
-    noise_multiplier=st.floats(1e-3, 1e6),
-    sampling_rate=st.floats(2.0**-20, 1),
-    count=st.integers(1, 1000),
+events = st.sampled_from(
+    [
+        None,
+        GaussianEvent(noise_multiplier=1 / 3),
+        GaussianEvent(noise_multiplier=1 / 3, count=2),
+        GaussianEvent(noise_multiplier=2 / 3),
+        GaussianEvent(noise_multiplier=2 / 3, sampling_rate=0.1, count=7),
+    ]
 )
 charges = st.builds(Charge, st.sampled_from(KINDS), events, events)
 
@@ -150,9 +203,9 @@ def test_equal_charges_of_a_study_are_counted(
     for entry in entries[half:]:
         ledger.reserve(entry)
 
-    assert ledger.charged("0" * 64) == Counter(kinds[which] for which in given_charges)
-    assert ledger.charged("9" * 64) == {elsewhere.charge: 1}
-    assert ledger.charged("8" * 64) == {}
+    assert ledger.charged().of_study("0" * 64) == Counter(kinds[which] for which in given_charges)
+    assert ledger.charged().of_study("9" * 64) == {elsewhere.charge: 1}
+    assert ledger.charged().of_study("8" * 64) == {}
     assert set(ledger.entries()) == {*entries, elsewhere}
 
 
@@ -162,7 +215,7 @@ def test_a_place_that_is_refused_is_not_counted(make_ledger: MakeLedger) -> None
         ledger.reserve(ENTRY)
     ledger.commit(ENTRY.place, release_digest="2" * 64)
 
-    assert ledger.charged(ENTRY.study_digest) == {ENTRY.charge: 1}
+    assert ledger.charged().of_study(ENTRY.study_digest) == {ENTRY.charge: 1}
 
 
 class TooMuchError(Exception):
@@ -173,19 +226,22 @@ def test_a_check_sees_the_charges_and_can_stop_the_entry(make_ledger: MakeLedger
     ledger = make_ledger([ENTRY, replace(ENTRY, run_id="other", study_digest="9" * 64)])
     seen: list[object] = []
 
-    def too_much(charged: object) -> None:
-        seen.append(charged)
+    def note(charged: Charged) -> None:
+        seen.append(charged.of_study(ENTRY.study_digest))
+
+    def too_much(charged: Charged) -> None:
+        note(charged)
         raise TooMuchError
 
     with pytest.raises(TooMuchError):
         ledger.reserve(replace(ENTRY, round=2), check=too_much)
     assert len(ledger.entries()) == 2
     assert not ledger.answered(("run", 2, 1))
-    ledger.reserve(replace(ENTRY, round=2), check=seen.append)
+    ledger.reserve(replace(ENTRY, round=2), check=note)
     assert seen == [{ENTRY.charge: 1}] * 2
-    assert ledger.charged(ENTRY.study_digest) == {ENTRY.charge: 2}
+    assert ledger.charged().of_study(ENTRY.study_digest) == {ENTRY.charge: 2}
     with pytest.raises(AlreadyReservedError):
-        ledger.reserve(replace(ENTRY, round=2), check=seen.append)
+        ledger.reserve(replace(ENTRY, round=2), check=note)
     assert len(seen) == 2
 
 
@@ -194,8 +250,8 @@ def test_nothing_is_reserved_between_a_check_and_its_entry(make_ledger: MakeLedg
     seen: list[int] = []
     meeting = threading.Barrier(2)
 
-    def check(charged: Mapping[Charge, int]) -> None:
-        seen.append(sum(charged.values()))
+    def check(charged: Charged) -> None:
+        seen.append(sum(charged.of_study(ENTRY.study_digest).values()))
         with suppress(threading.BrokenBarrierError):
             meeting.wait(timeout=0.2)  # for another check at the same time
 

@@ -247,11 +247,12 @@ def test_after_a_drop_out_the_next_attempt_adds_up_over_the_survivors(
 
 
 def noise_of_attempts(
-    run: Any, data: Elements, *, again: Any | None = None
+    run: Any, data: Elements, *, again: Callable[[], Any] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The noise of site-0 in two attempts, with every mask taken off by its own secrets."""
     found = []
-    for number, asked in enumerate((run, again or run), start=1):
+    for number in (1, 2):
+        asked = again() if again is not None and number == 2 else run
         query = asked.query(attempt=number)
         frame = asked.frame(query)
         _, total = asked.ask("site-0", frame)
@@ -262,6 +263,7 @@ def noise_of_attempts(
 @pytest.mark.parametrize("restarted", [False, True], ids=["in one process", "after a restart"])
 def test_another_attempt_has_other_noise(
     long_study: Study,
+    federation: Any,
     open_run: OpenRun,
     cohort_of: Callable[[str], Cohort],
     data_of: Callable[[Study, Any, str], Elements],
@@ -273,17 +275,21 @@ def test_another_attempt_has_other_noise(
     sigma = rules.codec.noise_sigma_units(rules.executed.share_multiplier)
 
     def p_of_fresh(protection: PlannedProtection, name: str) -> float:
-        ledger = DurableLedger(tmp_path / name)
-        run = open_run(long_study, cohort=cohort_of, protection=protection, ledger=ledger)
-        later = None
-        if restarted:
-            ledger.close()
-            ledger = DurableLedger(tmp_path / name)
-            later = open_run(long_study, cohort=cohort_of, protection=protection, ledger=ledger)
+        own = {"site": "site-0", "identity": federation.identities["site-0"]}
+        ledgers: list[DurableLedger] = []
+
+        def opened() -> Any:
+            for ledger in ledgers:
+                ledger.close()
+            ledgers.append(DurableLedger(tmp_path / name, **own))
+            return open_run(long_study, cohort=cohort_of, protection=protection, ledger=ledgers[-1])
+
+        run = opened()
+        data = data_of(long_study, run, "site-0")
         try:
-            first, second = noise_of_attempts(run, data_of(long_study, run, "site-0"), again=later)
+            first, second = noise_of_attempts(run, data, again=opened if restarted else None)
         finally:
-            ledger.close()
+            ledgers[-1].close()
         assert two_sided(first, sigma=sigma) > UNLIKELY
         assert two_sided(second, sigma=sigma) > UNLIKELY
         # Independent noise: the variance of the difference is twice that of either.

@@ -14,9 +14,19 @@ from numpy.typing import NDArray
 import fedward.client.vault.local_training
 import fedward.client.vault.patient_sums
 from fedward.client.cohort import Cohort
-from fedward.client.vault.ledger import CheckCharges, LedgerEntry, MemoryLedger
+from fedward.client.vault.cohort_budget import CohortBudget
+from fedward.client.vault.durable_ledger import DurableLedger
+from fedward.client.vault.ledger import (
+    CheckCharges,
+    LedgerEntry,
+    LedgerUnavailable,
+    MemoryLedger,
+    Place,
+)
+from fedward.client.vault.policy import Refused
 from fedward.client.vault.protection import PlannedProtection, SumRules
 from fedward.client.vault.vault import Vault
+from fedward.common.errors import PrivacyRefusal
 from fedward.common.privacy.sum_plan import SumKind
 from fedward.common.protocol.frame import MAGIC, FrameError, decode_frame, encode_frame
 from fedward.common.protocol.queries import (
@@ -239,6 +249,28 @@ def test_it_refuses_before_any_record_is_read(
     assert refusal.site == "site-0"
     assert refusal.query_digest == frame_digest(frame)
     assert re.fullmatch(r"[^\n]{10,200}", refusal.message)
+    assert ledger.entries() == ()
+
+
+def test_a_cap_that_only_its_ledger_declares_is_refused_before_any_record_is_read(
+    study: Study,
+    make_vault: MakeVault,
+    make_cohort: MakeCohort,
+    make_query: MakeQuery,
+    ask: Ask,
+    lock: Callable[[], None],
+    open_ledger: Callable[..., DurableLedger],
+) -> None:
+    budget = CohortBudget(name="patients", delta=study.privacy.delta, epsilon_cap=0.01)
+    ledger = open_ledger(cohorts=[budget])
+    vault = make_vault(study, cohort=guarded(make_cohort()), ledger=ledger)
+    lock()
+
+    answer, _ = ask(vault, study, make_query(study))
+
+    assert isinstance(answer, Refusal)
+    assert answer.reason == RefusalReason.BUDGET_EXCEEDED
+    assert "its cap for all studies is 0.01" in answer.message
     assert ledger.entries() == ()
 
 
@@ -669,22 +701,44 @@ def test_a_reservation_stands_when_computing_crashes(
     assert beyond.reason == RefusalReason.BUDGET_EXCEEDED
 
 
-class FullDisk(MemoryLedger):
-    """Fails where it should write."""
+NO_SPACE = LedgerUnavailable(
+    source="/srv/miller", field="", problem="has no space left for Mrs Miller", fix="make room"
+)
 
-    def __init__(self, *, at: str) -> None:
+
+class FullDisk(MemoryLedger):
+    """Fails where it should write; ``abandoned`` are the reasons that it was told."""
+
+    def __init__(self, *, at: str, fault: Exception = NO_SPACE) -> None:
         super().__init__()
         self.at = at
+        self.fault = fault
+        self.abandoned: list[str] = []
 
     def reserve(self, entry: LedgerEntry, *, check: CheckCharges | None = None) -> None:
         if self.at == "reserve":
-            raise OSError("no space left for Mrs Miller")
+            raise self.fault
         super().reserve(entry, check=check)
 
-    def commit(self, place: tuple[str, int, int], *, release_digest: str) -> None:
-        raise OSError("no space left for Mrs Miller")
+    def commit(self, place: Place, *, release_digest: str) -> None:
+        if self.at == "commit":
+            raise self.fault
+        super().commit(place, release_digest=release_digest)
+
+    def abandon(self, place: Place, *, reason: str) -> None:
+        self.abandoned.append(reason)
+        if self.at in {"commit", "abandon"}:
+            raise self.fault
+        super().abandon(place, reason=reason)
 
 
+FAULTS = {
+    RefusalReason.LEDGER_UNAVAILABLE: NO_SPACE,
+    RefusalReason.INTERNAL: OSError("no space left for Mrs Miller"),
+}
+
+
+@pytest.mark.parametrize(("reason", "fault"), FAULTS.items())
 def test_what_cannot_be_reserved_is_not_computed(
     study: Study,
     make_vault: MakeVault,
@@ -693,31 +747,91 @@ def test_what_cannot_be_reserved_is_not_computed(
     ask: Ask,
     lock: Callable[[], None],
     caplog: pytest.LogCaptureFixture,
+    reason: RefusalReason,
+    fault: Exception,
 ) -> None:
-    vault = make_vault(study, cohort=guarded(make_cohort()), ledger=FullDisk(at="reserve"))
+    ledger = FullDisk(at="reserve", fault=fault)
+    vault = make_vault(study, cohort=guarded(make_cohort()), ledger=ledger)
     lock()
 
     answer, _ = ask(vault, study, make_query(study))
 
     assert isinstance(answer, Refusal)
-    assert answer.reason == RefusalReason.INTERNAL
-    assert "Miller" not in answer.message
+    assert answer.reason == reason
+    assert ledger.abandoned == []
+    assert "miller" not in answer.message.lower()
     assert "Miller" in caplog.text
     assert "the vault read" not in caplog.text
 
 
+@pytest.mark.parametrize(("reason", "fault"), FAULTS.items())
 def test_what_cannot_be_committed_does_not_leave(
-    study: Study, make_vault: MakeVault, make_query: MakeQuery, ask: Ask
+    study: Study,
+    make_vault: MakeVault,
+    make_query: MakeQuery,
+    ask: Ask,
+    reason: RefusalReason,
+    fault: Exception,
 ) -> None:
-    ledger = FullDisk(at="commit")
+    ledger = FullDisk(at="commit", fault=fault)
     answer, total = ask(make_vault(study, ledger=ledger), study, make_query(study))
 
     assert isinstance(answer, Refusal)
-    assert answer.reason == RefusalReason.INTERNAL
-    assert "Miller" not in answer.message
+    assert answer.reason == reason
+    assert "miller" not in answer.message.lower()
     assert total is None
-    # It was computed, so it counts.
+    # It was computed, so it counts, whether or not it can be noted what became of it.
     assert [entry.release_digest for entry in ledger.entries()] == [None]
+    assert len(ledger.abandoned) == 1
+
+
+@pytest.mark.parametrize("at", ["nowhere", "abandon"])
+@pytest.mark.parametrize(
+    ("fault", "reason", "noted"),
+    [
+        (
+            PrivacyRefusal("Mrs Miller does not fit"),
+            RefusalReason.PRIVACY,
+            "the sum could not be protected",
+        ),
+        (MemoryError("Mrs Miller is too large"), RefusalReason.INTERNAL, "the vault failed"),
+        (NO_SPACE, RefusalReason.INTERNAL, "the vault failed"),
+        (
+            Refused(RefusalReason.SESSION_KEYS, "Mrs Miller has no key"),
+            RefusalReason.SESSION_KEYS,
+            "the release was refused: session_keys",
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_what_fails_once_it_is_reserved_is_abandoned_with_fixed_words(
+    study: Study,
+    make_vault: MakeVault,
+    make_query: MakeQuery,
+    ask: Ask,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Exception,
+    reason: RefusalReason,
+    noted: str,
+    at: str,
+) -> None:
+    ledger = FullDisk(at=at)
+    vault = make_vault(study, ledger=ledger)
+
+    def fail(*_args: object, **_options: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(fedward.client.vault.patient_sums, "clipped_gradient_sum", fail)
+    answer, _ = ask(vault, study, make_query(study))
+
+    assert isinstance(answer, Refusal)
+    assert answer.reason == reason
+    assert ledger.abandoned == [noted]
+    # A refusal before the reservation has nothing to abandon.
+    again, _ = ask(vault, study, make_query(study))
+    assert isinstance(again, Refusal)
+    assert again.reason == RefusalReason.ALREADY_ANSWERED
+    assert ledger.abandoned == [noted]
 
 
 @pytest.mark.parametrize("clip", [1e-6, 1e6])

@@ -196,3 +196,16 @@ def test_importing_does_not_load_torch() -> None:
         "sys.exit('torch' in sys.modules or 'opacus' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("noise", [0.2, 0.3, 0.35, 0.4, 0.5, 0.8, 1.2])
+@pytest.mark.parametrize("count", [30, 1000])
+def test_whether_a_bound_stands_in_for_pld_is_decided_as_by_all_orders(
+    noise: float, count: int
+) -> None:
+    events = (GaussianEvent(noise_multiplier=noise, sampling_rate=0.3, count=count),)
+    exact = gaussian_epsilon(noise_multiplier=noise / count**0.5, delta=1e-5)
+    bound = min(exact, accounting.rdp_epsilon(events, delta=1e-5))
+
+    expected = bound if exact > 55 and bound > 150 else None
+    assert accounting._bound_instead_of_pld(events, 1e-5) == expected

@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from fedward.common.ledger.heads import KnownHead, LedgerHead
 from fedward.common.protocol.frame import FrameError, decode_frame, encode_frame
 from fedward.common.protocol.queries import (
     ARRAYS_OF,
+    CloseSessionQuery,
     CountsQuery,
     EvaluationQuery,
     GradientSumQuery,
@@ -34,15 +36,35 @@ ROSTER: dict[str, Any] = {
     "sites": [{"site": "a", "identity_key": "1" * 64}, {"site": "b", "identity_key": "2" * 64}],
 }
 OPEN: dict[str, Any] = {
-    "protocol": 2,
+    "protocol": 3,
     "kind": "open_session",
     "run_id": "run",
     "study_digest": DIGEST,
     "session": 1,
     "signed_roster": {"roster": ROSTER, "signature": SIGNATURE},
 }
+CLOSE: dict[str, Any] = {
+    "protocol": 3,
+    "kind": "close_session",
+    "run_id": "run",
+    "study_digest": DIGEST,
+    "session": 1,
+}
+HEAD: dict[str, Any] = {
+    "site": "a",
+    "ledger_id": "1" * 32,
+    "sequence": 7,
+    "digest": DIGEST,
+    "signature": SIGNATURE,
+}
+KNOWN: dict[str, Any] = {
+    "head": HEAD,
+    "run_id": "run",
+    "coordinator_key": KEY,
+    "countersignature": SIGNATURE,
+}
 SUM: dict[str, Any] = {
-    "protocol": 2,
+    "protocol": 3,
     "kind": "moments",
     "run_id": "run",
     "study_digest": DIGEST,
@@ -110,6 +132,27 @@ def offers() -> st.SearchStrategy[tuple[SessionOffer, ...]]:
     )
 
 
+def heads() -> st.SearchStrategy[tuple[KnownHead, ...]]:
+    head = st.builds(
+        LedgerHead,
+        site=NAMES,
+        ledger_id=st.binary(min_size=16, max_size=16).map(bytes.hex),
+        sequence=st.integers(0, 2**53 - 1),
+        digest=HEX,
+        signature=SIGNATURES,
+    )
+    known = st.builds(
+        KnownHead,
+        head=head,
+        run_id=PLACE["run_id"],
+        coordinator_key=st.none() | HEX,
+        countersignature=st.none() | SIGNATURES,
+    )
+    return st.lists(known, max_size=3, unique_by=lambda one: one.head.site).map(
+        lambda found: tuple(sorted(found, key=lambda one: one.head.site))
+    )
+
+
 def queries() -> st.SearchStrategy[Query]:
     place = PLACE | {
         "roster": names_of(1),
@@ -118,7 +161,8 @@ def queries() -> st.SearchStrategy[Query]:
         "offers": offers(),
     }
     return st.one_of(
-        st.builds(OpenSessionQuery, signed_roster=signed_rosters(), **PLACE),
+        st.builds(OpenSessionQuery, signed_roster=signed_rosters(), heads=heads(), **PLACE),
+        st.builds(CloseSessionQuery, heads=heads(), **PLACE),
         *(st.builds(kind, **place) for kind in SUM_KINDS if kind is not EvaluationQuery),
         st.builds(EvaluationQuery, group=NAMES, **place),
     )
@@ -159,7 +203,7 @@ def test_an_unknown_kind_is_refused(kind: Any) -> None:
 
 @pytest.mark.parametrize(
     ("whole", "field"),
-    [(whole, field) for whole in (OPEN, SUM) for field in whole],
+    [(whole, field) for whole in (OPEN, CLOSE, SUM) for field in whole],
     ids=lambda value: value if isinstance(value, str) else value["kind"],
 )
 def test_a_missing_field_is_refused(whole: dict[str, Any], field: str) -> None:
@@ -168,6 +212,46 @@ def test_a_missing_field_is_refused(whole: dict[str, Any], field: str) -> None:
 
     with pytest.raises(FrameError, match="malformed query"):
         decode_query(encode_frame(body, {}))
+
+
+def test_a_session_is_opened_and_closed_without_heads_too() -> None:
+    for body in (OPEN, CLOSE):
+        query, _ = decode_query(encode_frame(body, {}))
+        assert isinstance(query, OpenSessionQuery | CloseSessionQuery)
+        assert query.heads == ()
+
+
+@pytest.mark.parametrize("whole", [OPEN, CLOSE], ids=["open", "close"])
+@pytest.mark.parametrize("sites", ["ba", "aa", "aba"])
+def test_heads_that_are_unsorted_or_repeat_a_site_are_refused(
+    whole: dict[str, Any], sites: str
+) -> None:
+    known = [KNOWN | {"head": HEAD | {"site": site}} for site in sites]
+
+    with pytest.raises(FrameError, match="heads"):
+        decode_query(encode_frame(whole | {"heads": known}, {}))
+    in_order = [known[place] for place in (sites.index(site) for site in sorted(set(sites)))]
+    decode_query(encode_frame(whole | {"heads": in_order}, {}))
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        None,
+        {},
+        HEAD,
+        KNOWN | {"more": 1},
+        KNOWN | {"countersignature": SIGNATURE[:-1]},
+        KNOWN | {"head": HEAD | {"sequence": -1}},
+        KNOWN | {"head": HEAD | {"sequence": 1.0}},
+        KNOWN | {"head": HEAD | {"sequence": 2**53}},
+        KNOWN | {"head": HEAD | {"ledger_id": "1" * 31}},
+        KNOWN | {"head": HEAD | {"site": "a/b"}},
+    ],
+)
+def test_a_malformed_head_is_refused(known: Any) -> None:
+    with pytest.raises(FrameError, match="malformed query"):
+        decode_query(encode_frame(CLOSE | {"heads": [known]}, {}))
 
 
 def test_a_sum_needs_neither_offers_nor_a_group() -> None:
@@ -189,11 +273,11 @@ def test_an_unknown_field_is_refused(extra: str) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("protocol", 1),
-        ("protocol", 3),
-        ("protocol", "2"),
+        ("protocol", 2),
+        ("protocol", 4),
+        ("protocol", "3"),
         ("protocol", True),
-        ("protocol", 2.0),
+        ("protocol", 3.0),
         ("run_id", ""),
         ("run_id", 1),
         ("run_id", None),
@@ -295,9 +379,16 @@ def test_the_largest_federation_fits_a_frame() -> None:
     assert (len(query.roster), len(query.offers)) == (10_000, 10_000)
     sites = [{"site": name, "identity_key": f"{key:064x}"} for key, name in enumerate(names)]
     signed = {"roster": ROSTER | {"sites": sites}, "signature": SIGNATURE}
-    opening, _ = decode_query(encode_frame(OPEN | {"signed_roster": signed}, {}))
-    assert isinstance(opening, OpenSessionQuery)
-    assert len(opening.signed_roster.roster.sites) == 10_000
+    known = [
+        KNOWN | {"run_id": "r" * 200, "head": HEAD | {"site": name, "sequence": 2**53 - 1}}
+        for name in names
+    ]
+    for body in (OPEN | {"signed_roster": signed}, CLOSE):
+        asked, _ = decode_query(encode_frame(body | {"heads": known}, {}))
+        assert isinstance(asked, OpenSessionQuery | CloseSessionQuery)
+        assert len(asked.heads) == 10_000
+        if isinstance(asked, OpenSessionQuery):
+            assert len(asked.signed_roster.roster.sites) == 10_000
 
 
 def test_a_roster_beyond_the_limit_is_refused() -> None:
@@ -312,6 +403,7 @@ def test_a_roster_beyond_the_limit_is_refused() -> None:
     ("body", "arrays"),
     [
         (OPEN, {"parameters": np.zeros(4)}),
+        (CLOSE, MODEL),
         (SUM, {"parameters": np.zeros(4)}),
         (SUM, MODEL),
         (SUM | {"kind": "counts"}, MODEL),

@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
+from fedward.common.ledger.heads import LedgerHead
 from fedward.common.protocol.frame import FrameError, decode_frame, encode_frame
 from fedward.common.protocol.releases import (
     ExecutedNoise,
     Refusal,
     RefusalReason,
+    SessionClosed,
     SessionOpened,
     SumRelease,
     decode_answer,
@@ -34,7 +36,14 @@ RELEASE = SumRelease(
     executed=NOISE,
     masked=False,
     scale_bits=24,
+    ledger=LedgerHead(
+        site="site-0", ledger_id="1" * 32, sequence=5, digest="8" * 64, signature="3" * 128
+    ),
 )
+HEAD = LedgerHead(
+    site="site-0", ledger_id="1" * 32, sequence=7, digest="2" * 64, signature="3" * 128
+)
+CLOSED = SessionClosed(site="site-0", query_digest=DIGEST, head=HEAD)
 OPENED = SessionOpened(
     site="site-0",
     query_digest=DIGEST,
@@ -47,6 +56,7 @@ OPENED = SessionOpened(
         key="4" * 64,
         signature="6" * 128,
     ),
+    head=HEAD,
 )
 TOTAL = np.array([0, 1, 2**63, 2**64 - 1], dtype=np.uint64)
 
@@ -88,9 +98,11 @@ def test_the_parts_are_the_answer() -> None:
     assert bytes(parts[-1]) == total.tobytes()
 
 
-def test_session_keys_and_refusals_come_back() -> None:
+def test_session_keys_heads_and_refusals_come_back() -> None:
     answers = [
         OPENED,
+        CLOSED,
+        CLOSED.model_copy(update={"head": None}),
         *(
             Refusal(site="site-0", query_digest=DIGEST, reason=reason, message="Because.")
             for reason in RefusalReason
@@ -130,6 +142,9 @@ def test_the_unit_of_any_clip_of_a_study_can_be_told(clip_exponent: int) -> None
         ("scale_bits", 24.0),
         ("executed", {}),
         ("executed", 1),
+        ("ledger", {}),
+        ("ledger", {"sequence": 5}),
+        ("ledger", {"sequence": -1, "digest": "8" * 64}),
         ("more", 1),
     ],
 )
@@ -200,11 +215,21 @@ def test_a_malformed_session_key_is_refused(change: dict[str, Any]) -> None:
         decode_answer(encode_frame(OPENED.model_dump(mode="json") | change, {}))
 
 
-def test_a_session_key_carries_no_array() -> None:
+@pytest.mark.parametrize("answer", [OPENED, CLOSED], ids=["opened", "closed"])
+@pytest.mark.parametrize(
+    "head", [{}, 7, HEAD.model_dump() | {"sequence": -1}, HEAD.model_dump() | {"more": 1}]
+)
+def test_a_malformed_head_is_refused(answer: SessionOpened | SessionClosed, head: Any) -> None:
+    with pytest.raises(FrameError, match="malformed answer"):
+        decode_answer(encode_frame(answer.model_dump(mode="json") | {"head": head}, {}))
+
+
+@pytest.mark.parametrize("answer", [OPENED, CLOSED], ids=["opened", "closed"])
+def test_a_session_key_or_head_carries_no_array(answer: SessionOpened | SessionClosed) -> None:
     with pytest.raises(FrameError, match="total"):
-        decode_answer(encode_frame(OPENED.model_dump(mode="json"), {"total": TOTAL}))
+        decode_answer(encode_frame(answer.model_dump(mode="json"), {"total": TOTAL}))
     with pytest.raises(FrameError, match="total"):
-        encode_answer(OPENED, TOTAL)
+        encode_answer(answer, TOTAL)
 
 
 def test_a_refusal_carries_no_array() -> None:
@@ -224,7 +249,7 @@ def test_a_refusal_carries_no_array() -> None:
 def test_an_unknown_reason_is_refused(reason: Any) -> None:
     body = {
         "kind": "refusal",
-        "protocol": 2,
+        "protocol": 3,
         "site": "site-0",
         "query_digest": DIGEST,
         "reason": reason,

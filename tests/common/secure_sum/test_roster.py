@@ -46,7 +46,7 @@ def test_the_digest_is_that_of_the_canonical_json() -> None:
     sites = ",".join(
         f'{{"identity_key":"{KEYS[name].hex()}","site":"{name}"}}' for name in ROSTER.names
     )
-    text = f'{{"federation":"heart","serial":3,"sites":[{sites}]}}'
+    text = f'{{"coordinator_key":null,"federation":"heart","serial":3,"sites":[{sites}]}}'
 
     assert ROSTER.digest == hashlib.sha256(text.encode()).hexdigest()
 
@@ -59,9 +59,10 @@ def test_any_change_is_another_digest() -> None:
         Roster.of(keys, federation="heart", serial=3),
         Roster.of({name: KEYS[name] for name in NAMES[1:]}, federation="heart", serial=3),
         Roster.of(KEYS | {"delhi": FEDERATION.public_key}, federation="heart", serial=3),
+        Roster.of(KEYS, federation="heart", serial=3, coordinator_key=FEDERATION.public_key),
     ]
 
-    assert len({roster.digest for roster in [ROSTER, *others]}) == 6
+    assert len({roster.digest for roster in [ROSTER, *others]}) == 7
     for other in others:
         with pytest.raises(RosterError, match="not signed by the federation's key"):
             checked_roster(
@@ -119,6 +120,12 @@ def test_a_key_twice_is_refused() -> None:
 
     with pytest.raises(ValidationError, match="an identity key in the roster twice"):
         Roster.model_validate(body() | {"sites": sites})
+
+
+def test_a_coordinator_that_is_a_site_is_refused() -> None:
+    # It would counter-sign its own ledger.
+    with pytest.raises(ValidationError, match="the coordinator's key is a site's own"):
+        Roster.of(KEYS, federation="heart", coordinator_key=KEYS["cairo"])
 
 
 def test_another_order_of_sites_is_refused() -> None:

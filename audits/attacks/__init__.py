@@ -1,0 +1,1 @@
+"""Known attacks, run against a study's own training code."""

@@ -1,0 +1,1 @@
+"""The books: ledgers of sites and the coordinator's log, checked and reconciled."""

@@ -1,0 +1,1 @@
+"""What an attack on the real training path can learn, measured."""

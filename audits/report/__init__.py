@@ -1,0 +1,1 @@
+"""The audit's report: one page for people who are not cryptographers."""

@@ -1,0 +1,1 @@
+"""The site admin's commands: what a hospital has allowed, spent and can show."""

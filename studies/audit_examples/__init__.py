@@ -1,0 +1,1 @@
+"""Training that others documented, for ``fedward audit steps``."""
