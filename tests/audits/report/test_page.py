@@ -133,7 +133,7 @@ def test_attacks_and_bounds_are_in_their_tables(body: AuditReport, text: str) ->
     assert rows[0][1] == ("0.800 (0.010)", ["0.8", "0.01"])
     assert rows[1][3][0] == "too many patients"
     assert rows[1][4][0] == "not tried"
-    assert all(row[5][0] == "did not work" for row in rows)
+    assert all(row[5][0] == "not told from guessing" for row in rows)
     bounds = tables["lower-bounds"][1:]
     # A lower bound is rounded down, a claim is not.
     claims = [claim for claim in body.empirical.claims for _ in claim.bounds]
