@@ -188,7 +188,6 @@ def _traffic(training: Training, run: SimulatedRun) -> Traffic:
         run.records,
         sites=len(training.cohorts),
         rounds=run.state.round,
-        closed=bool(run.heads),
         timings=run.timings,
     )
 

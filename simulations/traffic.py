@@ -15,12 +15,10 @@ def traffic_of(
     *,
     sites: int,
     rounds: int,
-    closed: bool = False,
     timings: Sequence[VaultTimings] | None,
 ) -> Traffic:
     """Count one training's log: ``rounds`` completed rounds over a roster of ``sites``.
 
-    ``closed`` says that the sites were asked for the ends of their ledgers, which no log tells.
     ``timings`` are the vaults' own, of this process alone; None where they stayed elsewhere.
     """
     attempts: dict[tuple[str, str], list[ReleaseRecord]] = {}
@@ -38,7 +36,7 @@ def traffic_of(
     return Traffic(
         sites=sites,
         sessions=sessions,
-        exchanges=sessions + len(attempts) + closed,
+        exchanges=sessions + len(attempts),
         attempts=len(attempts),
         lost=len(lost),
         repeated=sum(asked[0].attempt > 1 for asked in attempts.values()),
