@@ -17,6 +17,7 @@ from fedward.simulations.progress_bar import progress_bar
 from fedward.simulations.request import SimulationRequest, check_request
 from fedward.simulations.results import ExperimentResult
 from fedward.simulations.run_folder import ExperimentSettings, RunFolder
+from fedward.simulations.threads import limit_threads
 from fedward.simulations.transcript import TRANSCRIPT_NAME, read_transcript
 
 NOTES = (
@@ -45,7 +46,7 @@ def simulate_study(request: SimulationRequest, console: Console) -> ExperimentRe
     from fedward.simulations.report.transcript_table import transcript_table
 
     check_request(request)
-    _limit_threads()
+    limit_threads()
     folder: RunFolder | None = None
     settings: ExperimentSettings | None = None
     if request.resume is not None:
@@ -147,12 +148,3 @@ def _engine(request: SimulationRequest) -> Engine:
     if request.engine == "ray":
         return RayEngine(address=request.ray_address)
     return FlowerEngine() if request.engine == "flower" else InProcessEngine()
-
-
-def _limit_threads() -> None:
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    # Models of this size lose more to thread hand-over than they gain.
-    torch.set_num_threads(1)
-    threadpool_limits(1)

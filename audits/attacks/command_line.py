@@ -46,18 +46,20 @@ def attack(
     # Imported here, so that `fedward audit --help` does not wait for torch.
     from fedward.audits.attacks.audit import audit_attacks
     from fedward.audits.attacks.table import print_attacks
+    from fedward.audits.json_file import write_json
     from fedward.common.study.loading import find_study, load_study
+    from fedward.simulations.threads import limit_threads
 
     path = find_study(study)
     loaded = load_study(path)
     hospitals = _hospitals(loaded, path, data, sites)
-    _limit_threads()
+    limit_threads()
     console = Console()
     with console.status("Calibrating the noise") as status:
         found = audit_attacks(loaded, hospitals, seed=seed, on_step=status.update)
     print_attacks(found, console)
     if json is not None:
-        _write(json, found.model_dump_json(indent=2) + "\n")
+        write_json(found, json)
         console.print(f"Written: {json}", highlight=False, soft_wrap=True, markup=False)
     if pictures is not None:
         from fedward.audits.attacks.side_by_side import write_pictures
@@ -83,27 +85,3 @@ def _hospitals(study: Study, path: Path, data: Path | None, sites: int | None) -
             fix="leave one of them out",
         )
     return folder_hospitals(study, data, study_path=path)
-
-
-def _write(path: Path, text: str) -> None:
-    from fedward.common.atomic_files import replace_file
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, text.encode())
-    except OSError as error:
-        raise InputError(
-            source=str(path),
-            field="",
-            problem=f"cannot be written ({error.strerror})",
-            fix="name another file with --json",
-        ) from error
-
-
-def _limit_threads() -> None:
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    # Models of this size lose more to thread hand-over than they gain.
-    torch.set_num_threads(1)
-    threadpool_limits(1)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from errno import EISDIR
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-if TYPE_CHECKING:
-    from pydantic import BaseModel
+from fedward.audits.findings import AuditModel
 
 FAILED = 1
 """Exit code of an audit that found an error."""
@@ -111,21 +109,8 @@ def steps(
         raise typer.Exit(FAILED)
 
 
-def _write(result: BaseModel, path: Path | None) -> None:
-    if path is None:
-        return
-    from fedward.common.atomic_files import replace_file
-    from fedward.common.errors import InputError
+def _write(result: AuditModel, path: Path | None) -> None:
+    from fedward.audits.json_file import write_json
 
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(EISDIR, "is a folder")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, (result.model_dump_json(indent=2) + "\n").encode())
-    except OSError as error:
-        raise InputError(
-            source=str(path),
-            field="",
-            problem=f"cannot be written ({error.strerror})",
-            fix="name another file with --json",
-        ) from error
+    if path is not None:
+        write_json(result, path)

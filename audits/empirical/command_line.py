@@ -51,7 +51,9 @@ def empirical(
     )
     from fedward.audits.empirical.progress import stage_progress
     from fedward.audits.empirical.tables import print_audit
+    from fedward.audits.json_file import write_json
     from fedward.common.study.loading import find_study, load_study
+    from fedward.simulations.threads import limit_threads
 
     path = find_study(study)
     loaded = load_study(path)
@@ -59,7 +61,7 @@ def empirical(
     cohorts, description = (
         (None, INVENTED) if data is None else _cohorts(loaded, data, study_path=path)
     )
-    _limit_threads()
+    limit_threads()
     console = Console()
     with stage_progress(console) as on_stage:
         found = audit_study(
@@ -73,7 +75,7 @@ def empirical(
         )
     print_audit(found, console)
     if json is not None:
-        _write(json, found.model_dump_json(indent=2) + "\n")
+        write_json(found, json)
         console.print(f"Written: {json}", highlight=False, soft_wrap=True, markup=False)
     if not found.passed:
         raise typer.Exit(1)
@@ -104,27 +106,3 @@ def _cohorts(study: Study, data: Path, *, study_path: Path) -> tuple[dict[str, C
 
     hospitals = folder_hospitals(study, data, study_path=study_path)
     return {site.name: site.cohort for site in hospitals.sites}, hospitals.description
-
-
-def _write(path: Path, text: str) -> None:
-    from fedward.common.atomic_files import replace_file
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, text.encode())
-    except OSError as error:
-        raise InputError(
-            source=str(path),
-            field="",
-            problem=f"cannot be written ({error.strerror})",
-            fix="name another file with --json",
-        ) from error
-
-
-def _limit_threads() -> None:
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    # Models of this size lose more to thread hand-over than they gain.
-    torch.set_num_threads(1)
-    threadpool_limits(1)

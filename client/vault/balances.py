@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from functools import partial
 
-from fedward.client.vault.charges import Charge, Charged
+from fedward.client.vault.charges import Charged, CohortCharges, events_of, study_charges
 from fedward.client.vault.cohort_budget import CohortBudget
 from fedward.client.vault.ledger import LedgerEntry
 from fedward.client.vault.ledger_drafts import Draft
 from fedward.common.ledger.entries import BalanceStruck
 from fedward.common.privacy.accounting import epsilon_of
-from fedward.common.privacy.cohort_spending import StudyCharges, worst_patient_epsilon
-from fedward.common.privacy.events import GaussianEvent
-from fedward.common.privacy.sum_plan import PART_OF, Part
+from fedward.common.privacy.cohort_spending import worst_patient_epsilon
+from fedward.common.privacy.sum_plan import Part
 
 
 def balances(
@@ -35,7 +33,8 @@ def balances(
     for name in sorted(budgets):
         spent = charged.of_cohort(name)
         own = {study: counts for study, counts in spent.items() if study[0] == study_digest}
-        if not own or any(charge.event is None for counts in spent.values() for charge in counts):
+        whole, shares = (study_charges(spent, alone=alone) for alone in (False, True))
+        if not own or whole is None or shares is None:
             continue
         delta = budgets[name].delta
         drafts.append(
@@ -45,45 +44,19 @@ def balances(
                 study_digest=study_digest,
                 epsilon=max(_epsilon(own, alone=False, delta=each) for each in deltas),
                 epsilon_alone=max(_epsilon(own, alone=True, delta=each) for each in deltas),
-                cohort_epsilon=worst_patient_epsilon(_studies(spent, alone=False), delta=delta),
-                cohort_epsilon_alone=worst_patient_epsilon(
-                    _studies(spent, alone=True), delta=delta
-                ),
+                cohort_epsilon=worst_patient_epsilon(whole, delta=delta),
+                cohort_epsilon_alone=worst_patient_epsilon(shares, delta=delta),
             )
         )
     return drafts
 
 
-Spent = Mapping[tuple[str, float], Mapping[Charge, int]]
-
-
-def _studies(spent: Spent, *, alone: bool) -> list[StudyCharges]:
-    return [
-        StudyCharges(
-            study_digest=digest,
-            holdout=holdout,
-            training=_events(counts, "training", alone=alone),
-            held_out=_events(counts, "held_out", alone=alone),
-        )
-        for (digest, holdout), counts in spent.items()
-    ]
-
-
-def _epsilon(own: Spent, *, alone: bool, delta: float) -> float:
+def _epsilon(own: CohortCharges, *, alone: bool, delta: float) -> float:
     parts: tuple[Part, ...] = ("training", "held_out")
     return max(
         epsilon_of(
-            [event for counts in own.values() for event in _events(counts, part, alone=alone)],
+            [event for counts in own.values() for event in events_of(counts, part, alone=alone)],
             delta=delta,
         )
         for part in parts
     )
-
-
-def _events(counts: Mapping[Charge, int], part: Part, *, alone: bool) -> tuple[GaussianEvent, ...]:
-    events = []
-    for charge, times in counts.items():
-        event = charge.event_alone if alone else charge.event
-        if event is not None and PART_OF[charge.kind] == part:
-            events.append(replace(event, count=event.count * times))
-    return tuple(events)
